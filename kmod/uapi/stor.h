@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: (GPL-2.0 WITH Linux-syscall-note) OR MIT */
+/*
+ * Stor control ABI: what user space and stor.ko say to each other through
+ * /dev/stor-control. This header is the one definition; kmod/abi/uapi.rs is
+ * made from it by bindgen and docs/abi.md explains it.
+ *
+ * Rules that hold for every call:
+ *  - The argument starts with struct stor_header. `abi` is STOR_ABI_VERSION,
+ *    `size` is sizeof the whole argument and equals _IOC_SIZE of the command.
+ *  - Sizes, offsets and lengths are in bytes and multiples of 512; times are
+ *    nanoseconds of CLOCK_BOOTTIME.
+ *  - Reserved fields and the bytes behind a string's NUL are zero.
+ *  - A call that fails has changed nothing. A call that returns 0 is complete:
+ *    the node of a created volume exists, that of a removed one is gone.
+ *
+ * Errors that every call may give:
+ *  EPROTONOSUPPORT  `abi` is not spoken here; STOR_IOC_VERSION names the range
+ *  EINVAL           wrong size, unknown flag, non-zero reserved field, bad value
+ *  EFAULT           a pointer does not lead to readable/writable memory
+ *  EPERM            CAP_SYS_ADMIN is missing (not needed by VERSION and LIST)
+ *  ENOTTY           no such command
+ *  ENXIO            no volume has this UUID
+ *  ENOMEM           no memory
+ *  EINTR            a signal came while waiting for another control call
+ */
+#ifndef _UAPI_STOR_H
+#define _UAPI_STOR_H
+
+#include <linux/types.h>
+#include <linux/ioctl.h>
+
+#define STOR_ABI_VERSION	1
+
+#define STOR_IOC_MAGIC		0xD9
+
+#define STOR_UUID_LEN		16
+#define STOR_NAME_LEN		64	/* with the NUL: [A-Za-z0-9][A-Za-z0-9._+-]* */
+#define STOR_TARGET_LEN		16	/* with the NUL */
+#define STOR_VERSION_LEN	32	/* with the NUL: [0-9A-Za-z][0-9A-Za-z.+-]* */
+#define STOR_DISK_LEN		32	/* with the NUL: a kernel disk name */
+
+#define STOR_MAX_VOLUMES	4096
+#define STOR_MAX_LOWERS		64	/* per volume */
+#define STOR_MAX_CONFIG		65536	/* bytes of a target's configuration */
+
+struct stor_header {
+	__u32 abi;
+	__u32 size;
+	__u32 flags;
+	__u32 reserved;
+};
+
+/* STOR_IOC_VERSION: any `abi` is answered, so that both sides can name theirs. */
+struct stor_version {
+	struct stor_header header;
+	__u32 abi_min;			/* out */
+	__u32 abi_max;			/* out */
+	__u32 engine_abi;		/* out: front <-> engine ABI number */
+	__u32 reserved;
+	char front[STOR_VERSION_LEN];	/* out: version of stor.ko */
+};
+
+/* A device below a volume, as an open file descriptor of a block device. */
+struct stor_lower {
+	__s32 fd;
+	__u32 reserved;
+};
+
+/*
+ * Configuration of target "linear": this header, then segment_count segments.
+ * Segments are sorted by `start`, begin at 0, leave no gap, end at the
+ * volume's size, and do not overlap on a lower device.
+ */
+#define STOR_LINEAR_CONFIG_VERSION	1
+
+struct stor_linear_config {
+	__u32 version;			/* STOR_LINEAR_CONFIG_VERSION */
+	__u32 segment_count;		/* 1 .. */
+};
+
+struct stor_linear_segment {
+	__u64 start;			/* in the volume */
+	__u64 length;
+	__u64 lower_start;		/* on the lower device */
+	__u32 lower;			/* index into the lowers */
+	__u32 reserved;
+};
+
+/*
+ * STOR_IOC_CREATE. Errors: EEXIST name or UUID is taken, EBUSY a lower device
+ * is in use, ENOTBLK/EBADF fd is no block device, EOPNOTSUPP target unknown or
+ * lower device is zoned, ENOSPC a segment ends beyond its lower device, ENODEV no engine is
+ * loaded, ELOOP the volume would stand on itself, EROFS a lower device is
+ * read-only and the volume is not, E2BIG too many volumes/lowers/bytes.
+ */
+#define STOR_CREATE_READ_ONLY	(1U << 0)
+
+struct stor_create {
+	struct stor_header header;
+	__u8 uuid[STOR_UUID_LEN];	/* not all zero */
+	char name[STOR_NAME_LEN];
+	char target[STOR_TARGET_LEN];
+	__u64 size;			/* of the volume, > 0 */
+	__u64 lowers;			/* pointer to struct stor_lower[lower_count] */
+	__u64 config;			/* pointer to config_len bytes */
+	__u32 lower_count;
+	__u32 config_len;
+	__u32 index;			/* out: N of /dev/storN */
+	__u32 major;			/* out */
+	__u32 minor;			/* out */
+	__u32 reserved;
+};
+
+/*
+ * STOR_IOC_REMOVE   EBUSY the volume is open
+ * STOR_IOC_SUSPEND  drain, flush and hold all I/O; EALREADY, ETIMEDOUT a lower
+ *                   device did not finish its I/O in time
+ * STOR_IOC_RESUME   EALREADY it was not suspended
+ */
+struct stor_volume_ref {
+	struct stor_header header;
+	__u8 uuid[STOR_UUID_LEN];
+};
+
+/*
+ * STOR_IOC_RELOAD: replace size, lowers and configuration of a volume while it
+ * is in use. Errors as for CREATE, and EBUSY for a smaller size while the
+ * volume is open, ERANGE for a smaller size without STOR_RELOAD_SHRINK,
+ * ETIMEDOUT a lower device did not finish its I/O in time.
+ */
+#define STOR_RELOAD_SHRINK	(1U << 0)
+
+struct stor_reload {
+	struct stor_header header;
+	__u8 uuid[STOR_UUID_LEN];
+	__u64 size;
+	__u64 lowers;
+	__u64 config;
+	__u32 lower_count;
+	__u32 config_len;
+};
+
+/* STOR_IOC_SET: only what `mask` names is changed. EBUSY, EROFS. */
+#define STOR_SET_READ_ONLY	(1U << 0)
+
+struct stor_set {
+	struct stor_header header;
+	__u8 uuid[STOR_UUID_LEN];
+	__u32 mask;
+	__u32 value;
+};
+
+/* STOR_IOC_RENAME: EEXIST the name is taken. */
+struct stor_rename {
+	struct stor_header header;
+	__u8 uuid[STOR_UUID_LEN];
+	char name[STOR_NAME_LEN];
+};
+
+/* States of a volume, as bits. */
+#define STOR_STATE_READ_ONLY	(1U << 0)
+#define STOR_STATE_SUSPENDED	(1U << 1)
+#define STOR_STATE_DEAD		(1U << 2)	/* no engine: all I/O fails until a switch revives it */
+#define STOR_STATE_LOWER_GONE	(1U << 3)	/* a lower device was removed */
+
+struct stor_volume_info {
+	__u8 uuid[STOR_UUID_LEN];
+	char name[STOR_NAME_LEN];
+	char target[STOR_TARGET_LEN];
+	char engine[STOR_VERSION_LEN];	/* version that drives it, empty if dead */
+	__u64 size;
+	__u32 index;
+	__u32 major;
+	__u32 minor;
+	__u32 state;			/* STOR_STATE_* */
+	__u32 open_count;
+	__u32 lower_count;
+};
+
+/*
+ * STOR_IOC_LIST: fills up to `capacity` entries in order of creation and says
+ * in `count` how many there are; call again with more room if count > capacity.
+ */
+struct stor_list {
+	struct stor_header header;
+	__u64 entries;			/* pointer to struct stor_volume_info[capacity] */
+	__u32 capacity;
+	__u32 count;			/* out */
+	__u64 generation;		/* out: changes with every change of any volume */
+};
+
+#define STOR_LOWER_GONE		(1U << 0)
+
+struct stor_lower_status {
+	__u32 major;
+	__u32 minor;
+	__u32 state;			/* STOR_LOWER_* */
+	__u32 reserved;
+	__u64 size;
+	char disk[STOR_DISK_LEN];	/* kernel name, such as vda1 */
+};
+
+/* What a volume waits for. */
+#define STOR_WAIT_NONE		0
+#define STOR_WAIT_SUSPENDED	1	/* since wait_since, by a SUSPEND call */
+#define STOR_WAIT_LOWER		2	/* in_flight requests are with lower devices */
+
+/*
+ * STOR_IOC_STATUS: everything about one volume, with the lowers and the
+ * configuration it runs with. Counts are filled even when the room is too
+ * small, and then nothing is written behind that pointer.
+ */
+struct stor_status {
+	struct stor_header header;
+	__u8 uuid[STOR_UUID_LEN];
+	struct stor_volume_info info;	/* out */
+	__u32 logical_block_size;	/* out */
+	__u32 physical_block_size;	/* out */
+	__u32 wait;			/* out: STOR_WAIT_* */
+	__u32 in_flight;		/* out: requests with lower devices */
+	__u64 wait_since;		/* out: 0 if not known */
+	__u64 errors;			/* out: requests that ended with an error */
+	__u64 lowers;			/* pointer to struct stor_lower_status[lower_capacity] */
+	__u64 config;			/* pointer to config_capacity bytes */
+	__u32 lower_capacity;
+	__u32 config_capacity;
+	__u32 config_len;		/* out */
+	__s32 last_error;		/* out: errno of the last failed request, positive, or 0 */
+};
+
+#define STOR_ENGINE_ACTIVE	(1U << 0)	/* new volumes start on it */
+
+struct stor_engine_info {
+	char version[STOR_VERSION_LEN];
+	__u32 abi;
+	__u32 state;			/* STOR_ENGINE_* */
+	__u32 volumes;			/* that it drives now */
+	__u32 reserved;
+};
+
+/* STOR_IOC_ENGINE_LIST: like LIST, in order of registration. */
+struct stor_engine_list {
+	struct stor_header header;
+	__u64 entries;			/* pointer to struct stor_engine_info[capacity] */
+	__u32 capacity;
+	__u32 count;			/* out */
+};
+
+#define STOR_SWITCH_MOVED	0	/* runs on the new engine */
+#define STOR_SWITCH_STAYED	1	/* was not touched, or came back to the old one */
+#define STOR_SWITCH_DEAD	2	/* neither engine took it: STOR_STATE_DEAD */
+#define STOR_SWITCH_UNCHANGED	3	/* ran on the new engine before */
+
+struct stor_switch_result {
+	__u8 uuid[STOR_UUID_LEN];
+	__u32 outcome;			/* STOR_SWITCH_* */
+	__s32 error;			/* why it did not move, as a negative errno, or 0 */
+	__u64 pause;			/* how long its I/O was held, ns */
+};
+
+/*
+ * STOR_IOC_ENGINE_SWITCH: move every volume to the engine `version`, one after
+ * the other in order of creation. If the new engine refuses one, those already moved go
+ * back and the call fails with that error; results tell of each volume and are
+ * written whether it fails or not. Errors: ENOENT no such engine is loaded,
+ * ETIMEDOUT a lower device did not finish its I/O in time, what the engine says.
+ */
+struct stor_engine_switch {
+	struct stor_header header;
+	char version[STOR_VERSION_LEN];
+	__u64 results;			/* pointer to struct stor_switch_result[capacity] */
+	__u32 capacity;
+	__u32 count;			/* out: volumes there are */
+};
+
+/*
+ * Events: read() on the control device gives whole struct stor_event, oldest
+ * first, that came after open(); it waits for one unless O_NONBLOCK (EAGAIN).
+ * A buffer with no room for one gives EINVAL. poll() says POLLIN. A reader that
+ * falls too far behind gets STOR_EVENT_LOST with the number lost in `value`.
+ */
+#define STOR_EVENT_LOST			0
+#define STOR_EVENT_CREATED		1	/* value: size */
+#define STOR_EVENT_REMOVED		2
+#define STOR_EVENT_SUSPENDED		3
+#define STOR_EVENT_RESUMED		4
+#define STOR_EVENT_RELOADED		5	/* value: new size */
+#define STOR_EVENT_RENAMED		6	/* name: the new one */
+#define STOR_EVENT_READ_ONLY		7	/* value: 1 read-only, 0 writable */
+#define STOR_EVENT_ENGINE_ADDED		8	/* name: version */
+#define STOR_EVENT_ENGINE_REMOVED	9	/* name: version */
+#define STOR_EVENT_SWITCHED		10	/* value: pause */
+#define STOR_EVENT_SWITCH_FAILED	11	/* value: errno */
+#define STOR_EVENT_DEAD			12	/* value: errno */
+#define STOR_EVENT_LOWER_GONE		13	/* value: index of the lower device */
+#define STOR_EVENT_IO_ERROR		14	/* value: errors since the last such event */
+
+struct stor_event {
+	__u64 sequence;
+	__u64 time;
+	__u64 value;
+	__u32 type;			/* STOR_EVENT_* */
+	__u32 reserved;
+	__u8 uuid[STOR_UUID_LEN];	/* zero for events of engines */
+	char name[STOR_NAME_LEN];
+};
+
+#define STOR_NR_VERSION		0
+#define STOR_NR_CREATE		1
+#define STOR_NR_REMOVE		2
+#define STOR_NR_SUSPEND		3
+#define STOR_NR_RESUME		4
+#define STOR_NR_RELOAD		5
+#define STOR_NR_LIST		6
+#define STOR_NR_STATUS		7
+#define STOR_NR_SET		8
+#define STOR_NR_RENAME		9
+#define STOR_NR_ENGINE_LIST	10
+#define STOR_NR_ENGINE_SWITCH	11
+
+#define STOR_IOC_VERSION	_IOWR(STOR_IOC_MAGIC, STOR_NR_VERSION, struct stor_version)
+#define STOR_IOC_CREATE		_IOWR(STOR_IOC_MAGIC, STOR_NR_CREATE, struct stor_create)
+#define STOR_IOC_REMOVE		_IOWR(STOR_IOC_MAGIC, STOR_NR_REMOVE, struct stor_volume_ref)
+#define STOR_IOC_SUSPEND	_IOWR(STOR_IOC_MAGIC, STOR_NR_SUSPEND, struct stor_volume_ref)
+#define STOR_IOC_RESUME		_IOWR(STOR_IOC_MAGIC, STOR_NR_RESUME, struct stor_volume_ref)
+#define STOR_IOC_RELOAD		_IOWR(STOR_IOC_MAGIC, STOR_NR_RELOAD, struct stor_reload)
+#define STOR_IOC_LIST		_IOWR(STOR_IOC_MAGIC, STOR_NR_LIST, struct stor_list)
+#define STOR_IOC_STATUS		_IOWR(STOR_IOC_MAGIC, STOR_NR_STATUS, struct stor_status)
+#define STOR_IOC_SET		_IOWR(STOR_IOC_MAGIC, STOR_NR_SET, struct stor_set)
+#define STOR_IOC_RENAME		_IOWR(STOR_IOC_MAGIC, STOR_NR_RENAME, struct stor_rename)
+#define STOR_IOC_ENGINE_LIST	_IOWR(STOR_IOC_MAGIC, STOR_NR_ENGINE_LIST, struct stor_engine_list)
+#define STOR_IOC_ENGINE_SWITCH	_IOWR(STOR_IOC_MAGIC, STOR_NR_ENGINE_SWITCH, struct stor_engine_switch)
+
+#endif /* _UAPI_STOR_H */
