@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! What crosses a border: the control ABI towards user space, and in the kernel the ABI between front and engine.
+
+#[allow(missing_docs)]
+pub mod ctypes;
+#[allow(missing_docs, non_camel_case_types)]
+#[rustfmt::skip]
+pub mod uapi;

@@ -1,0 +1,527 @@
+// SPDX-License-Identifier: (GPL-2.0 WITH Linux-syscall-note) OR MIT
+// Made from kmod/uapi/stor.h by ci/uapi. Do not edit.
+use super::ctypes::*;
+use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+pub const STOR_ABI_VERSION: u32 = 1;
+pub const STOR_IOC_MAGIC: u32 = 217;
+pub const STOR_UUID_LEN: u32 = 16;
+pub const STOR_NAME_LEN: u32 = 64;
+pub const STOR_TARGET_LEN: u32 = 16;
+pub const STOR_VERSION_LEN: u32 = 32;
+pub const STOR_DISK_LEN: u32 = 32;
+pub const STOR_MAX_VOLUMES: u32 = 4096;
+pub const STOR_MAX_LOWERS: u32 = 64;
+pub const STOR_MAX_CONFIG: u32 = 65536;
+pub const STOR_LINEAR_CONFIG_VERSION: u32 = 1;
+pub const STOR_CREATE_READ_ONLY: u32 = 1;
+pub const STOR_RELOAD_SHRINK: u32 = 1;
+pub const STOR_SET_READ_ONLY: u32 = 1;
+pub const STOR_STATE_READ_ONLY: u32 = 1;
+pub const STOR_STATE_SUSPENDED: u32 = 2;
+pub const STOR_STATE_DEAD: u32 = 4;
+pub const STOR_STATE_LOWER_GONE: u32 = 8;
+pub const STOR_LOWER_GONE: u32 = 1;
+pub const STOR_WAIT_NONE: u32 = 0;
+pub const STOR_WAIT_SUSPENDED: u32 = 1;
+pub const STOR_WAIT_LOWER: u32 = 2;
+pub const STOR_ENGINE_ACTIVE: u32 = 1;
+pub const STOR_SWITCH_MOVED: u32 = 0;
+pub const STOR_SWITCH_STAYED: u32 = 1;
+pub const STOR_SWITCH_DEAD: u32 = 2;
+pub const STOR_SWITCH_UNCHANGED: u32 = 3;
+pub const STOR_EVENT_LOST: u32 = 0;
+pub const STOR_EVENT_CREATED: u32 = 1;
+pub const STOR_EVENT_REMOVED: u32 = 2;
+pub const STOR_EVENT_SUSPENDED: u32 = 3;
+pub const STOR_EVENT_RESUMED: u32 = 4;
+pub const STOR_EVENT_RELOADED: u32 = 5;
+pub const STOR_EVENT_RENAMED: u32 = 6;
+pub const STOR_EVENT_READ_ONLY: u32 = 7;
+pub const STOR_EVENT_ENGINE_ADDED: u32 = 8;
+pub const STOR_EVENT_ENGINE_REMOVED: u32 = 9;
+pub const STOR_EVENT_SWITCHED: u32 = 10;
+pub const STOR_EVENT_SWITCH_FAILED: u32 = 11;
+pub const STOR_EVENT_DEAD: u32 = 12;
+pub const STOR_EVENT_LOWER_GONE: u32 = 13;
+pub const STOR_EVENT_IO_ERROR: u32 = 14;
+pub const STOR_NR_VERSION: u32 = 0;
+pub const STOR_NR_CREATE: u32 = 1;
+pub const STOR_NR_REMOVE: u32 = 2;
+pub const STOR_NR_SUSPEND: u32 = 3;
+pub const STOR_NR_RESUME: u32 = 4;
+pub const STOR_NR_RELOAD: u32 = 5;
+pub const STOR_NR_LIST: u32 = 6;
+pub const STOR_NR_STATUS: u32 = 7;
+pub const STOR_NR_SET: u32 = 8;
+pub const STOR_NR_RENAME: u32 = 9;
+pub const STOR_NR_ENGINE_LIST: u32 = 10;
+pub const STOR_NR_ENGINE_SWITCH: u32 = 11;
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_header {
+    pub abi: __u32,
+    pub size: __u32,
+    pub flags: __u32,
+    pub reserved: __u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_header"][::core::mem::size_of::<stor_header>() - 16usize];
+    ["Alignment of stor_header"][::core::mem::align_of::<stor_header>() - 4usize];
+    ["Offset of field: stor_header::abi"][::core::mem::offset_of!(stor_header, abi) - 0usize];
+    ["Offset of field: stor_header::size"][::core::mem::offset_of!(stor_header, size) - 4usize];
+    ["Offset of field: stor_header::flags"][::core::mem::offset_of!(stor_header, flags) - 8usize];
+    ["Offset of field: stor_header::reserved"]
+        [::core::mem::offset_of!(stor_header, reserved) - 12usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_version {
+    pub header: stor_header,
+    pub abi_min: __u32,
+    pub abi_max: __u32,
+    pub engine_abi: __u32,
+    pub reserved: __u32,
+    pub front: [super::ctypes::c_char; 32usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_version"][::core::mem::size_of::<stor_version>() - 64usize];
+    ["Alignment of stor_version"][::core::mem::align_of::<stor_version>() - 4usize];
+    ["Offset of field: stor_version::header"]
+        [::core::mem::offset_of!(stor_version, header) - 0usize];
+    ["Offset of field: stor_version::abi_min"]
+        [::core::mem::offset_of!(stor_version, abi_min) - 16usize];
+    ["Offset of field: stor_version::abi_max"]
+        [::core::mem::offset_of!(stor_version, abi_max) - 20usize];
+    ["Offset of field: stor_version::engine_abi"]
+        [::core::mem::offset_of!(stor_version, engine_abi) - 24usize];
+    ["Offset of field: stor_version::reserved"]
+        [::core::mem::offset_of!(stor_version, reserved) - 28usize];
+    ["Offset of field: stor_version::front"]
+        [::core::mem::offset_of!(stor_version, front) - 32usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_lower {
+    pub fd: __s32,
+    pub reserved: __u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_lower"][::core::mem::size_of::<stor_lower>() - 8usize];
+    ["Alignment of stor_lower"][::core::mem::align_of::<stor_lower>() - 4usize];
+    ["Offset of field: stor_lower::fd"][::core::mem::offset_of!(stor_lower, fd) - 0usize];
+    ["Offset of field: stor_lower::reserved"]
+        [::core::mem::offset_of!(stor_lower, reserved) - 4usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_linear_config {
+    pub version: __u32,
+    pub segment_count: __u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_linear_config"][::core::mem::size_of::<stor_linear_config>() - 8usize];
+    ["Alignment of stor_linear_config"][::core::mem::align_of::<stor_linear_config>() - 4usize];
+    ["Offset of field: stor_linear_config::version"]
+        [::core::mem::offset_of!(stor_linear_config, version) - 0usize];
+    ["Offset of field: stor_linear_config::segment_count"]
+        [::core::mem::offset_of!(stor_linear_config, segment_count) - 4usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_linear_segment {
+    pub start: __u64,
+    pub length: __u64,
+    pub lower_start: __u64,
+    pub lower: __u32,
+    pub reserved: __u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_linear_segment"][::core::mem::size_of::<stor_linear_segment>() - 32usize];
+    ["Alignment of stor_linear_segment"][::core::mem::align_of::<stor_linear_segment>() - 8usize];
+    ["Offset of field: stor_linear_segment::start"]
+        [::core::mem::offset_of!(stor_linear_segment, start) - 0usize];
+    ["Offset of field: stor_linear_segment::length"]
+        [::core::mem::offset_of!(stor_linear_segment, length) - 8usize];
+    ["Offset of field: stor_linear_segment::lower_start"]
+        [::core::mem::offset_of!(stor_linear_segment, lower_start) - 16usize];
+    ["Offset of field: stor_linear_segment::lower"]
+        [::core::mem::offset_of!(stor_linear_segment, lower) - 24usize];
+    ["Offset of field: stor_linear_segment::reserved"]
+        [::core::mem::offset_of!(stor_linear_segment, reserved) - 28usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_create {
+    pub header: stor_header,
+    pub uuid: [__u8; 16usize],
+    pub name: [super::ctypes::c_char; 64usize],
+    pub target: [super::ctypes::c_char; 16usize],
+    pub size: __u64,
+    pub lowers: __u64,
+    pub config: __u64,
+    pub lower_count: __u32,
+    pub config_len: __u32,
+    pub index: __u32,
+    pub major: __u32,
+    pub minor: __u32,
+    pub reserved: __u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_create"][::core::mem::size_of::<stor_create>() - 160usize];
+    ["Alignment of stor_create"][::core::mem::align_of::<stor_create>() - 8usize];
+    ["Offset of field: stor_create::header"][::core::mem::offset_of!(stor_create, header) - 0usize];
+    ["Offset of field: stor_create::uuid"][::core::mem::offset_of!(stor_create, uuid) - 16usize];
+    ["Offset of field: stor_create::name"][::core::mem::offset_of!(stor_create, name) - 32usize];
+    ["Offset of field: stor_create::target"]
+        [::core::mem::offset_of!(stor_create, target) - 96usize];
+    ["Offset of field: stor_create::size"][::core::mem::offset_of!(stor_create, size) - 112usize];
+    ["Offset of field: stor_create::lowers"]
+        [::core::mem::offset_of!(stor_create, lowers) - 120usize];
+    ["Offset of field: stor_create::config"]
+        [::core::mem::offset_of!(stor_create, config) - 128usize];
+    ["Offset of field: stor_create::lower_count"]
+        [::core::mem::offset_of!(stor_create, lower_count) - 136usize];
+    ["Offset of field: stor_create::config_len"]
+        [::core::mem::offset_of!(stor_create, config_len) - 140usize];
+    ["Offset of field: stor_create::index"][::core::mem::offset_of!(stor_create, index) - 144usize];
+    ["Offset of field: stor_create::major"][::core::mem::offset_of!(stor_create, major) - 148usize];
+    ["Offset of field: stor_create::minor"][::core::mem::offset_of!(stor_create, minor) - 152usize];
+    ["Offset of field: stor_create::reserved"]
+        [::core::mem::offset_of!(stor_create, reserved) - 156usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_volume_ref {
+    pub header: stor_header,
+    pub uuid: [__u8; 16usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_volume_ref"][::core::mem::size_of::<stor_volume_ref>() - 32usize];
+    ["Alignment of stor_volume_ref"][::core::mem::align_of::<stor_volume_ref>() - 4usize];
+    ["Offset of field: stor_volume_ref::header"]
+        [::core::mem::offset_of!(stor_volume_ref, header) - 0usize];
+    ["Offset of field: stor_volume_ref::uuid"]
+        [::core::mem::offset_of!(stor_volume_ref, uuid) - 16usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_reload {
+    pub header: stor_header,
+    pub uuid: [__u8; 16usize],
+    pub size: __u64,
+    pub lowers: __u64,
+    pub config: __u64,
+    pub lower_count: __u32,
+    pub config_len: __u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_reload"][::core::mem::size_of::<stor_reload>() - 64usize];
+    ["Alignment of stor_reload"][::core::mem::align_of::<stor_reload>() - 8usize];
+    ["Offset of field: stor_reload::header"][::core::mem::offset_of!(stor_reload, header) - 0usize];
+    ["Offset of field: stor_reload::uuid"][::core::mem::offset_of!(stor_reload, uuid) - 16usize];
+    ["Offset of field: stor_reload::size"][::core::mem::offset_of!(stor_reload, size) - 32usize];
+    ["Offset of field: stor_reload::lowers"]
+        [::core::mem::offset_of!(stor_reload, lowers) - 40usize];
+    ["Offset of field: stor_reload::config"]
+        [::core::mem::offset_of!(stor_reload, config) - 48usize];
+    ["Offset of field: stor_reload::lower_count"]
+        [::core::mem::offset_of!(stor_reload, lower_count) - 56usize];
+    ["Offset of field: stor_reload::config_len"]
+        [::core::mem::offset_of!(stor_reload, config_len) - 60usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_set {
+    pub header: stor_header,
+    pub uuid: [__u8; 16usize],
+    pub mask: __u32,
+    pub value: __u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_set"][::core::mem::size_of::<stor_set>() - 40usize];
+    ["Alignment of stor_set"][::core::mem::align_of::<stor_set>() - 4usize];
+    ["Offset of field: stor_set::header"][::core::mem::offset_of!(stor_set, header) - 0usize];
+    ["Offset of field: stor_set::uuid"][::core::mem::offset_of!(stor_set, uuid) - 16usize];
+    ["Offset of field: stor_set::mask"][::core::mem::offset_of!(stor_set, mask) - 32usize];
+    ["Offset of field: stor_set::value"][::core::mem::offset_of!(stor_set, value) - 36usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_rename {
+    pub header: stor_header,
+    pub uuid: [__u8; 16usize],
+    pub name: [super::ctypes::c_char; 64usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_rename"][::core::mem::size_of::<stor_rename>() - 96usize];
+    ["Alignment of stor_rename"][::core::mem::align_of::<stor_rename>() - 4usize];
+    ["Offset of field: stor_rename::header"][::core::mem::offset_of!(stor_rename, header) - 0usize];
+    ["Offset of field: stor_rename::uuid"][::core::mem::offset_of!(stor_rename, uuid) - 16usize];
+    ["Offset of field: stor_rename::name"][::core::mem::offset_of!(stor_rename, name) - 32usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_volume_info {
+    pub uuid: [__u8; 16usize],
+    pub name: [super::ctypes::c_char; 64usize],
+    pub target: [super::ctypes::c_char; 16usize],
+    pub engine: [super::ctypes::c_char; 32usize],
+    pub size: __u64,
+    pub index: __u32,
+    pub major: __u32,
+    pub minor: __u32,
+    pub state: __u32,
+    pub open_count: __u32,
+    pub lower_count: __u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_volume_info"][::core::mem::size_of::<stor_volume_info>() - 160usize];
+    ["Alignment of stor_volume_info"][::core::mem::align_of::<stor_volume_info>() - 8usize];
+    ["Offset of field: stor_volume_info::uuid"]
+        [::core::mem::offset_of!(stor_volume_info, uuid) - 0usize];
+    ["Offset of field: stor_volume_info::name"]
+        [::core::mem::offset_of!(stor_volume_info, name) - 16usize];
+    ["Offset of field: stor_volume_info::target"]
+        [::core::mem::offset_of!(stor_volume_info, target) - 80usize];
+    ["Offset of field: stor_volume_info::engine"]
+        [::core::mem::offset_of!(stor_volume_info, engine) - 96usize];
+    ["Offset of field: stor_volume_info::size"]
+        [::core::mem::offset_of!(stor_volume_info, size) - 128usize];
+    ["Offset of field: stor_volume_info::index"]
+        [::core::mem::offset_of!(stor_volume_info, index) - 136usize];
+    ["Offset of field: stor_volume_info::major"]
+        [::core::mem::offset_of!(stor_volume_info, major) - 140usize];
+    ["Offset of field: stor_volume_info::minor"]
+        [::core::mem::offset_of!(stor_volume_info, minor) - 144usize];
+    ["Offset of field: stor_volume_info::state"]
+        [::core::mem::offset_of!(stor_volume_info, state) - 148usize];
+    ["Offset of field: stor_volume_info::open_count"]
+        [::core::mem::offset_of!(stor_volume_info, open_count) - 152usize];
+    ["Offset of field: stor_volume_info::lower_count"]
+        [::core::mem::offset_of!(stor_volume_info, lower_count) - 156usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_list {
+    pub header: stor_header,
+    pub entries: __u64,
+    pub capacity: __u32,
+    pub count: __u32,
+    pub generation: __u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_list"][::core::mem::size_of::<stor_list>() - 40usize];
+    ["Alignment of stor_list"][::core::mem::align_of::<stor_list>() - 8usize];
+    ["Offset of field: stor_list::header"][::core::mem::offset_of!(stor_list, header) - 0usize];
+    ["Offset of field: stor_list::entries"][::core::mem::offset_of!(stor_list, entries) - 16usize];
+    ["Offset of field: stor_list::capacity"]
+        [::core::mem::offset_of!(stor_list, capacity) - 24usize];
+    ["Offset of field: stor_list::count"][::core::mem::offset_of!(stor_list, count) - 28usize];
+    ["Offset of field: stor_list::generation"]
+        [::core::mem::offset_of!(stor_list, generation) - 32usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_lower_status {
+    pub major: __u32,
+    pub minor: __u32,
+    pub state: __u32,
+    pub reserved: __u32,
+    pub size: __u64,
+    pub disk: [super::ctypes::c_char; 32usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_lower_status"][::core::mem::size_of::<stor_lower_status>() - 56usize];
+    ["Alignment of stor_lower_status"][::core::mem::align_of::<stor_lower_status>() - 8usize];
+    ["Offset of field: stor_lower_status::major"]
+        [::core::mem::offset_of!(stor_lower_status, major) - 0usize];
+    ["Offset of field: stor_lower_status::minor"]
+        [::core::mem::offset_of!(stor_lower_status, minor) - 4usize];
+    ["Offset of field: stor_lower_status::state"]
+        [::core::mem::offset_of!(stor_lower_status, state) - 8usize];
+    ["Offset of field: stor_lower_status::reserved"]
+        [::core::mem::offset_of!(stor_lower_status, reserved) - 12usize];
+    ["Offset of field: stor_lower_status::size"]
+        [::core::mem::offset_of!(stor_lower_status, size) - 16usize];
+    ["Offset of field: stor_lower_status::disk"]
+        [::core::mem::offset_of!(stor_lower_status, disk) - 24usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_status {
+    pub header: stor_header,
+    pub uuid: [__u8; 16usize],
+    pub info: stor_volume_info,
+    pub logical_block_size: __u32,
+    pub physical_block_size: __u32,
+    pub wait: __u32,
+    pub in_flight: __u32,
+    pub wait_since: __u64,
+    pub errors: __u64,
+    pub lowers: __u64,
+    pub config: __u64,
+    pub lower_capacity: __u32,
+    pub config_capacity: __u32,
+    pub config_len: __u32,
+    pub last_error: __s32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_status"][::core::mem::size_of::<stor_status>() - 256usize];
+    ["Alignment of stor_status"][::core::mem::align_of::<stor_status>() - 8usize];
+    ["Offset of field: stor_status::header"][::core::mem::offset_of!(stor_status, header) - 0usize];
+    ["Offset of field: stor_status::uuid"][::core::mem::offset_of!(stor_status, uuid) - 16usize];
+    ["Offset of field: stor_status::info"][::core::mem::offset_of!(stor_status, info) - 32usize];
+    ["Offset of field: stor_status::logical_block_size"]
+        [::core::mem::offset_of!(stor_status, logical_block_size) - 192usize];
+    ["Offset of field: stor_status::physical_block_size"]
+        [::core::mem::offset_of!(stor_status, physical_block_size) - 196usize];
+    ["Offset of field: stor_status::wait"][::core::mem::offset_of!(stor_status, wait) - 200usize];
+    ["Offset of field: stor_status::in_flight"]
+        [::core::mem::offset_of!(stor_status, in_flight) - 204usize];
+    ["Offset of field: stor_status::wait_since"]
+        [::core::mem::offset_of!(stor_status, wait_since) - 208usize];
+    ["Offset of field: stor_status::errors"]
+        [::core::mem::offset_of!(stor_status, errors) - 216usize];
+    ["Offset of field: stor_status::lowers"]
+        [::core::mem::offset_of!(stor_status, lowers) - 224usize];
+    ["Offset of field: stor_status::config"]
+        [::core::mem::offset_of!(stor_status, config) - 232usize];
+    ["Offset of field: stor_status::lower_capacity"]
+        [::core::mem::offset_of!(stor_status, lower_capacity) - 240usize];
+    ["Offset of field: stor_status::config_capacity"]
+        [::core::mem::offset_of!(stor_status, config_capacity) - 244usize];
+    ["Offset of field: stor_status::config_len"]
+        [::core::mem::offset_of!(stor_status, config_len) - 248usize];
+    ["Offset of field: stor_status::last_error"]
+        [::core::mem::offset_of!(stor_status, last_error) - 252usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_engine_info {
+    pub version: [super::ctypes::c_char; 32usize],
+    pub abi: __u32,
+    pub state: __u32,
+    pub volumes: __u32,
+    pub reserved: __u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_engine_info"][::core::mem::size_of::<stor_engine_info>() - 48usize];
+    ["Alignment of stor_engine_info"][::core::mem::align_of::<stor_engine_info>() - 4usize];
+    ["Offset of field: stor_engine_info::version"]
+        [::core::mem::offset_of!(stor_engine_info, version) - 0usize];
+    ["Offset of field: stor_engine_info::abi"]
+        [::core::mem::offset_of!(stor_engine_info, abi) - 32usize];
+    ["Offset of field: stor_engine_info::state"]
+        [::core::mem::offset_of!(stor_engine_info, state) - 36usize];
+    ["Offset of field: stor_engine_info::volumes"]
+        [::core::mem::offset_of!(stor_engine_info, volumes) - 40usize];
+    ["Offset of field: stor_engine_info::reserved"]
+        [::core::mem::offset_of!(stor_engine_info, reserved) - 44usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_engine_list {
+    pub header: stor_header,
+    pub entries: __u64,
+    pub capacity: __u32,
+    pub count: __u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_engine_list"][::core::mem::size_of::<stor_engine_list>() - 32usize];
+    ["Alignment of stor_engine_list"][::core::mem::align_of::<stor_engine_list>() - 8usize];
+    ["Offset of field: stor_engine_list::header"]
+        [::core::mem::offset_of!(stor_engine_list, header) - 0usize];
+    ["Offset of field: stor_engine_list::entries"]
+        [::core::mem::offset_of!(stor_engine_list, entries) - 16usize];
+    ["Offset of field: stor_engine_list::capacity"]
+        [::core::mem::offset_of!(stor_engine_list, capacity) - 24usize];
+    ["Offset of field: stor_engine_list::count"]
+        [::core::mem::offset_of!(stor_engine_list, count) - 28usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_switch_result {
+    pub uuid: [__u8; 16usize],
+    pub outcome: __u32,
+    pub error: __s32,
+    pub pause: __u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_switch_result"][::core::mem::size_of::<stor_switch_result>() - 32usize];
+    ["Alignment of stor_switch_result"][::core::mem::align_of::<stor_switch_result>() - 8usize];
+    ["Offset of field: stor_switch_result::uuid"]
+        [::core::mem::offset_of!(stor_switch_result, uuid) - 0usize];
+    ["Offset of field: stor_switch_result::outcome"]
+        [::core::mem::offset_of!(stor_switch_result, outcome) - 16usize];
+    ["Offset of field: stor_switch_result::error"]
+        [::core::mem::offset_of!(stor_switch_result, error) - 20usize];
+    ["Offset of field: stor_switch_result::pause"]
+        [::core::mem::offset_of!(stor_switch_result, pause) - 24usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_engine_switch {
+    pub header: stor_header,
+    pub version: [super::ctypes::c_char; 32usize],
+    pub results: __u64,
+    pub capacity: __u32,
+    pub count: __u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_engine_switch"][::core::mem::size_of::<stor_engine_switch>() - 64usize];
+    ["Alignment of stor_engine_switch"][::core::mem::align_of::<stor_engine_switch>() - 8usize];
+    ["Offset of field: stor_engine_switch::header"]
+        [::core::mem::offset_of!(stor_engine_switch, header) - 0usize];
+    ["Offset of field: stor_engine_switch::version"]
+        [::core::mem::offset_of!(stor_engine_switch, version) - 16usize];
+    ["Offset of field: stor_engine_switch::results"]
+        [::core::mem::offset_of!(stor_engine_switch, results) - 48usize];
+    ["Offset of field: stor_engine_switch::capacity"]
+        [::core::mem::offset_of!(stor_engine_switch, capacity) - 56usize];
+    ["Offset of field: stor_engine_switch::count"]
+        [::core::mem::offset_of!(stor_engine_switch, count) - 60usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_event {
+    pub sequence: __u64,
+    pub time: __u64,
+    pub value: __u64,
+    pub type_: __u32,
+    pub reserved: __u32,
+    pub uuid: [__u8; 16usize],
+    pub name: [super::ctypes::c_char; 64usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_event"][::core::mem::size_of::<stor_event>() - 112usize];
+    ["Alignment of stor_event"][::core::mem::align_of::<stor_event>() - 8usize];
+    ["Offset of field: stor_event::sequence"]
+        [::core::mem::offset_of!(stor_event, sequence) - 0usize];
+    ["Offset of field: stor_event::time"][::core::mem::offset_of!(stor_event, time) - 8usize];
+    ["Offset of field: stor_event::value"][::core::mem::offset_of!(stor_event, value) - 16usize];
+    ["Offset of field: stor_event::type_"][::core::mem::offset_of!(stor_event, type_) - 24usize];
+    ["Offset of field: stor_event::reserved"]
+        [::core::mem::offset_of!(stor_event, reserved) - 28usize];
+    ["Offset of field: stor_event::uuid"][::core::mem::offset_of!(stor_event, uuid) - 32usize];
+    ["Offset of field: stor_event::name"][::core::mem::offset_of!(stor_event, name) - 48usize];
+};

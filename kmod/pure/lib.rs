@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The cargo face of `kmod/pure` and `kmod/abi`: the same files the kernel modules compile.
+#![no_std]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+#[path = "../abi/mod.rs"]
+pub mod abi;
+#[path = "mod.rs"]
+pub mod pure;
