@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# A kernel's source and the object tree that modules are built with. Needs common.sh, apt.sh and kernel.sh.
+#
+# Debian's header packages lack the Rust metadata (rust/*.rmeta), so it is made again here: the packaged source, the kernel's
+# own configuration and the very same rustc give the very same symbol names, and that is checked.
+# shellcheck disable=SC2154 # kernel() sets release, from, version and gcc
+
+# source_tree: print where the unpacked source of $version is
+source_tree() {
+	once "$CACHE/source/$version" unpack_source
+	echo "$CACHE/source/$version"
+}
+
+unpack_source() {
+	local deb package
+	package=linux-source-$(series "$version")
+	deb=$(fetch "$from" "$package=$version")
+	say "unpacking the source of $version"
+	dpkg-deb --fsys-tarfile "$deb" | tar xO "./usr/src/$package.tar.xz" | xz -dc -T0 |
+		tar x -C "$CACHE/source/$version" --strip-components=1
+}
+
+# in_builder LOG CMD…: in the toolchain of $release, quiet unless it fails
+in_builder() {
+	"$ROOT/ci/builder" run --kernel "$release" -- "${@:2}" >"$1" 2>&1 ||
+		die "failed, see $1: $(grep -m1 -E 'rror[: ]|[*]{3}' "$1" || tail -n1 "$1")"
+}
+
+# object_tree: print the object tree of the stock kernel $release
+object_tree() {
+	local tree inputs
+	inputs=$({
+		cat "$ROOT/ci/lib/tree.sh"
+		echo "$version"
+		package_version "$from" rustc "gcc-$gcc" bindgen
+	} | sha256sum | cut -c1-12)
+	tree=$CACHE/trees/$release/$inputs
+	once "$tree" make_tree "$tree"
+	echo "$tree"
+}
+
+make_tree() {
+	local tree=$1 source headers started=$SECONDS
+	source=$(source_tree)
+	headers=$(fetch "$from" "linux-headers-$release=$version")
+	dpkg-deb --fsys-tarfile "$headers" | tar x -C "$tree" --strip-components=4 \
+		"./usr/src/linux-headers-$release/"{.config,Module.symvers,vmlinux}
+	cp "$tree/.config" "$tree/stock.config"
+	# Debian's key is not ours; modules are signed, if at all, with the machine owner's.
+	sed -i 's/^CONFIG_MODULE_SIG_KEY=.*/CONFIG_MODULE_SIG_KEY=""/' "$tree/.config"
+	# Debian's Makefile reads this, so "make -C TREE M=…" needs no more variables.
+	cat >"$tree/.kernelvariables" <<-END
+		override ARCH = x86
+		override KERNELRELEASE = $release
+		override CROSS_COMPILE = x86_64-linux-gnu-
+		CC = x86_64-linux-gnu-gcc-$gcc
+	END
+	say "making the Rust metadata of $release (about 2 minutes, once)"
+	in_builder "$tree/log" make -C "$source" O="$tree" olddefconfig
+	same_config "$tree"
+	in_builder "$tree/log" make -C "$source" O="$tree" "-j$JOBS" prepare modules_prepare
+	same_symbols "$tree"
+	say "made the Rust metadata of $release in $((SECONDS - started)) s"
+}
+
+# same_config TREE: no option may have changed; another build of the C compiler or pahole is only worth a word, but rustc's
+# version is part of every symbol name
+same_config() {
+	local changed
+	changed=$(diff "$1/stock.config" "$1/.config" | sed -n 's/^[<>] \(# \)\?\(CONFIG_[A-Z0-9_]*\).*/\2/p' | sort -u |
+		grep -v '^CONFIG_MODULE_SIG_KEY$') || return 0
+	if grep -vE '^CONFIG_((GCC|CC|AS|LD|PAHOLE)_VERSION(_TEXT)?)$' <<<"$changed" >"$1/changed"; then
+		die "$release was configured with $(sed -n 's/^CONFIG_RUSTC_VERSION_TEXT=//p' "$1/stock.config"), Debian $from now has" \
+			"$(sed -n 's/^CONFIG_RUSTC_VERSION_TEXT=//p' "$1/.config"); the options that differ are in $1/changed"
+	fi
+	say "warning: $release was built with other builds of the C tools than Debian $from has now: ${changed//$'\n'/ }"
+}
+
+# same_symbols TREE: the metadata names each Rust symbol as the kernel exports it
+same_symbols() {
+	local missing
+	missing=$(comm -23 <(cut -f2 "$1/Module.symvers" | grep -E '^(_R|rust_helper_)' | sort) \
+		<(grep -hoP 'EXPORT_SYMBOL_RUST_GPL\(\K\w+' "$1"/rust/exports_*_generated.h | sort) | wc -l)
+	((missing == 0)) ||
+		die "the Rust metadata made for $release does not match that kernel: it exports $missing Rust symbols under other names"
+}
