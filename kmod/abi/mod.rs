@@ -4,6 +4,8 @@
 
 #[allow(missing_docs)]
 pub mod ctypes;
+#[cfg(stor_kernel)]
+pub mod engine;
 #[allow(missing_docs, non_camel_case_types)]
 #[rustfmt::skip]
 pub mod uapi;

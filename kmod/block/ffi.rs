@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What bindgen does not give: the functions of `shim.c`, and constants, whose values `shim.c` asserts.
+
+use kernel::bindings::{
+    blk_mq_tag_set, block_device, gendisk, gfp_t, queue_limits, req_flag_bits___REQ_ALLOC_CACHE,
+    req_flag_bits___REQ_FUA, req_flag_bits___REQ_NOWAIT, req_flag_bits___REQ_POLLED, req_flag_bits___REQ_PREFLUSH,
+    request_queue, work_struct, ___GFP_DIRECT_RECLAIM_BIT, ___GFP_KSWAPD_RECLAIM_BIT,
+};
+use kernel::ffi::{c_uint, c_void};
+
+/// `GFP_NOIO`: may sleep, starts no I/O.
+pub const GFP_NOIO: gfp_t = (1 << ___GFP_DIRECT_RECLAIM_BIT) | (1 << ___GFP_KSWAPD_RECLAIM_BIT);
+
+pub const REQ_OP_MASK: u32 = 0xff;
+pub const REQ_FUA: u32 = 1 << req_flag_bits___REQ_FUA;
+pub const REQ_PREFLUSH: u32 = 1 << req_flag_bits___REQ_PREFLUSH;
+/// What a clone must not inherit: the queue below may make us wait, nobody polls us, and the clone is not from a
+/// per-CPU cache. FUA and PREFLUSH come from the request, which the flush machinery has adjusted.
+pub const REQ_NOT_INHERITED: u32 = (1 << req_flag_bits___REQ_NOWAIT)
+    | (1 << req_flag_bits___REQ_POLLED)
+    | (1 << req_flag_bits___REQ_ALLOC_CACHE)
+    | REQ_FUA
+    | REQ_PREFLUSH;
+
+pub const BLK_OPEN_READ: u32 = 1;
+pub const BLK_OPEN_WRITE: u32 = 2;
+
+pub const BLK_FEAT_WRITE_CACHE: u32 = 1 << 0;
+pub const BLK_FEAT_FUA: u32 = 1 << 1;
+pub const BLK_FEAT_ROTATIONAL: u32 = 1 << 2;
+pub const BLK_FEAT_IO_STAT: u32 = 1 << 4;
+pub const BLK_FEAT_STABLE_WRITES: u32 = 1 << 5;
+pub const BLK_FEAT_NOWAIT: u32 = 1 << 7;
+pub const BLK_FEAT_ZONED: u32 = 1 << 10;
+
+/// `work_func_t`.
+pub type WorkFunction = unsafe extern "C" fn(*mut work_struct);
+
+#[allow(improper_ctypes)]
+unsafe extern "C" {
+    pub fn stor_this_module() -> *mut kernel::bindings::module;
+    pub fn stor_alloc_disk(set: *mut blk_mq_tag_set, limits: *mut queue_limits, data: *mut c_void) -> *mut gendisk;
+    pub safe fn stor_online_cpus() -> c_uint;
+    pub safe fn stor_noio_save() -> c_uint;
+    pub safe fn stor_noio_restore(flags: c_uint);
+    pub safe fn stor_boottime_ns() -> u64;
+    pub safe fn stor_synchronize_rcu_tasks();
+    pub fn stor_init_work(work: *mut work_struct, function: WorkFunction);
+    pub fn stor_limits_start(queue: *mut request_queue);
+    pub fn stor_limits_cancel(queue: *mut request_queue);
+    pub fn stor_holder_unlock(bdev: *mut block_device);
+}

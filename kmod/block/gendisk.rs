@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `struct gendisk`: a disk, its queue, and holding its I/O still.
+
+use super::bdev::Lower;
+use super::module::this_module;
+use super::queue_limits::QueueLimits;
+use super::tag_set::TagSet;
+use super::{clock, ffi, Driver};
+use core::cell::UnsafeCell;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+use kernel::bindings;
+use kernel::error::{from_err_ptr, to_result};
+use kernel::prelude::*;
+use kernel::sync::atomic::{ordering::Full, Atomic};
+use kernel::time::msecs_to_jiffies;
+
+/// What the queue carries.
+pub(super) struct Shared<D: Driver> {
+    pub(super) driver: D,
+    pub(super) live: UnsafeCell<D::Live>,
+    /// Whether a [`Frozen`] exists: there is only one at a time.
+    frozen: Atomic<i32>,
+}
+
+// SAFETY: `live` is shared between requests as `&Live`, which is `Sync`, and changed only through the one `Frozen`.
+unsafe impl<D: Driver> Sync for Shared<D> {}
+
+/// A disk. Dropping it removes it: no one may have it open.
+///
+/// # Invariants
+///
+/// `disk` was allocated on `tags` and its queue carries `shared`; `added` says whether it is registered.
+/// `links` are devices with a holder link to it.
+pub struct Disk<D: Driver> {
+    disk: NonNull<bindings::gendisk>,
+    added: bool,
+    held: bool,
+    links: KVec<NonNull<bindings::block_device>>,
+    shared: KBox<Shared<D>>,
+    tags: TagSet<D>,
+}
+
+// SAFETY: A disk may be used from any thread, and `D` and `D::Live` are `Send`.
+unsafe impl<D: Driver> Send for Disk<D> {}
+// SAFETY: As above.
+unsafe impl<D: Driver> Sync for Disk<D> {}
+
+struct Operations<D>(PhantomData<D>);
+
+impl<D: Driver> Operations<D> {
+    fn table() -> bindings::block_device_operations {
+        bindings::block_device_operations {
+            open: Some(Self::open),
+            release: Some(Self::release),
+            owner: this_module(),
+            ..pin_init::zeroed()
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `disk` belongs to a `Disk<D>`.
+    unsafe fn driver<'a>(disk: *mut bindings::gendisk) -> &'a D {
+        // SAFETY: By contract its private data is a `Shared<D>`, which outlives every opener.
+        unsafe { Disk::<D>::driver_of((*disk).private_data.cast()) }
+    }
+
+    unsafe extern "C" fn open(disk: *mut bindings::gendisk, _mode: bindings::blk_mode_t) -> i32 {
+        // SAFETY: Called for a disk of a `Disk<D>`.
+        match unsafe { Self::driver(disk) }.open() {
+            Ok(()) => 0,
+            Err(error) => error.to_errno(),
+        }
+    }
+
+    unsafe extern "C" fn release(disk: *mut bindings::gendisk) {
+        // SAFETY: Called for a disk of a `Disk<D>`.
+        unsafe { Self::driver(disk) }.release();
+    }
+}
+
+/// The operations of all disks of one kind; made once, as `owner` is known only at run time.
+pub struct DiskOperations<D: Driver>(KBox<bindings::block_device_operations>, PhantomData<D>);
+
+// SAFETY: Never changed.
+unsafe impl<D: Driver> Send for DiskOperations<D> {}
+// SAFETY: As above.
+unsafe impl<D: Driver> Sync for DiskOperations<D> {}
+
+impl<D: Driver> DiskOperations<D> {
+    /// Makes the table. It must outlive every disk made with it.
+    pub fn new() -> Result<Self> {
+        Ok(Self(KBox::new(Operations::<D>::table(), GFP_KERNEL)?, PhantomData))
+    }
+}
+
+impl<D: Driver> Disk<D> {
+    /// Makes a disk that is not yet visible. `live` is what its first requests will use.
+    pub fn new(
+        operations: &'static DiskOperations<D>,
+        limits: &QueueLimits,
+        name: &CStr,
+        driver: D,
+        live: D::Live,
+    ) -> Result<Self> {
+        let tags = TagSet::new()?;
+        let shared = Shared { driver, live: UnsafeCell::new(live), frozen: Atomic::new(0) };
+        let shared = KBox::new(shared, GFP_KERNEL)?;
+        let data = (&raw const *shared).cast_mut().cast();
+        let mut limits = limits.0;
+        // SAFETY: The tag set is allocated; `shared` stays where it is until the disk is gone.
+        let disk = from_err_ptr(unsafe { ffi::stor_alloc_disk(tags.as_ptr(), &mut limits, data) })?;
+        let disk = NonNull::new(disk).ok_or(ENOMEM)?;
+        // SAFETY: A new disk, which nobody else knows.
+        unsafe {
+            let disk = &mut *disk.as_ptr();
+            disk.fops = &*operations.0;
+            disk.private_data = data;
+            // No partition scan: what guests write into a volume is not the host's business, and no I/O is done
+            // before the disk is asked for.
+            disk.flags |= bindings::GENHD_FL_NO_PART as i32;
+            let room = disk.disk_name.len().saturating_sub(1);
+            for (to, from) in disk.disk_name.iter_mut().take(room).zip(name.to_bytes()) {
+                *to = *from as _;
+            }
+        }
+        // INVARIANT: As made above.
+        Ok(Self { disk, added: false, held: false, links: KVec::new(), shared, tags })
+    }
+
+    fn queue(&self) -> *mut bindings::request_queue {
+        // SAFETY: A disk has a queue.
+        unsafe { (*self.disk.as_ptr()).queue }
+    }
+
+    /// The driver's part.
+    pub fn driver(&self) -> &D {
+        &self.shared.driver
+    }
+
+    /// The driver behind a disk's private data.
+    ///
+    /// # Safety
+    ///
+    /// `shared` is the private data of a disk made by [`Disk::new`], which stays while the result is used.
+    pub unsafe fn driver_of<'a>(shared: *mut core::ffi::c_void) -> &'a D {
+        // SAFETY: By contract.
+        unsafe { &(*shared.cast::<Shared<D>>()).driver }
+    }
+
+    /// Makes the disk visible: its node exists when this returns.
+    ///
+    /// # Safety
+    ///
+    /// `groups` is null or a null-terminated list of attribute groups that live as long as this module.
+    pub unsafe fn add(&mut self, sectors: u64, groups: *mut *const bindings::attribute_group) -> Result {
+        // SAFETY: The disk is complete and not registered; `groups` by contract.
+        unsafe {
+            bindings::set_capacity(self.disk.as_ptr(), sectors);
+            to_result(bindings::device_add_disk(core::ptr::null_mut(), self.disk.as_ptr(), groups))?;
+        }
+        self.added = true;
+        Ok(())
+    }
+
+    /// Shows the disk as the holder of a device that it has open, in sysfs.
+    pub fn link(&mut self, lower: &Lower) -> Result {
+        let bdev = NonNull::new(lower.as_ptr()).ok_or(ENODEV)?;
+        self.links.reserve(1, GFP_KERNEL)?;
+        // SAFETY: The disk is registered, and the device is claimed by whoever made the disk.
+        to_result(unsafe { bindings::bd_link_disk_holder(bdev.as_ptr(), self.disk.as_ptr()) })?;
+        self.links.push(bdev, GFP_KERNEL)?;
+        Ok(())
+    }
+
+    /// Takes back the links from the `first` up to but not the `end`th, in the order they were made.
+    pub fn unlink(&mut self, first: usize, end: usize) {
+        for _ in first..end {
+            let Ok(bdev) = self.links.remove(first) else { return };
+            // SAFETY: Linked in `link`; the device is still open.
+            unsafe { bindings::bd_unlink_disk_holder(bdev.as_ptr(), self.disk.as_ptr()) };
+        }
+    }
+
+    /// How many links there are.
+    pub fn links(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Device number, as the kernel keeps it.
+    pub fn device(&self) -> u32 {
+        // SAFETY: A disk has its whole-disk device.
+        unsafe { (*(*self.disk.as_ptr()).part0).bd_dev }
+    }
+
+    /// Requests that were started and have not ended.
+    pub fn in_flight(&self) -> u32 {
+        self.tags.in_flight()
+    }
+
+    /// Changes the size, and tells user space.
+    pub fn set_capacity(&self, sectors: u64) {
+        // SAFETY: A registered disk.
+        unsafe { bindings::set_capacity_and_notify(self.disk.as_ptr(), sectors) };
+    }
+
+    /// Makes the disk read-only, or writable.
+    pub fn set_read_only(&self, read_only: bool) {
+        // SAFETY: A disk.
+        unsafe { bindings::set_disk_ro(self.disk.as_ptr(), read_only) };
+    }
+
+    /// Sends a `change` uevent, so that udev looks at the disk's attributes again.
+    pub fn changed(&self) {
+        // SAFETY: A registered disk; no environment is given.
+        unsafe {
+            let device = &raw mut (*(*self.disk.as_ptr()).part0).bd_device;
+            bindings::kobject_uevent_env(
+                &raw mut (*device).kobj,
+                bindings::kobject_action_KOBJ_CHANGE,
+                core::ptr::null_mut(),
+            );
+        }
+    }
+
+    /// Drains the queue and keeps it still until the guard is dropped, within `milliseconds`.
+    ///
+    /// When this returns no request is live, none is inside the driver, and memory allocations of this task start
+    /// no I/O: they could wait for this very disk. Errors: ETIMEDOUT, EBUSY if it is frozen already.
+    pub fn freeze(&self, milliseconds: u32) -> Result<Frozen<'_, D>> {
+        if self.shared.frozen.xchg(1, Full) != 0 {
+            return Err(EBUSY);
+        }
+        let since = clock::now();
+        let noio = ffi::stor_noio_save();
+        // INVARIANT: Dropping it undoes what has happened so far.
+        let guard = Frozen { disk: self, noio, since };
+        // SAFETY: A disk's queue. Freeze first and wait after it; never quiesce first: that would keep queued
+        // requests from draining.
+        let left = unsafe {
+            bindings::blk_freeze_queue_start(self.queue());
+            bindings::blk_mq_freeze_queue_wait_timeout(self.queue(), msecs_to_jiffies(milliseconds))
+        };
+        if left == 0 {
+            return Err(ETIMEDOUT);
+        }
+        self.tags.wait_quiesce_done();
+        Ok(guard)
+    }
+
+    /// Drains the queue and keeps it still until [`Disk::release`], by whichever task.
+    pub fn hold(&mut self, milliseconds: u32) -> Result {
+        if self.held {
+            return Err(EALREADY);
+        }
+        // SAFETY: A disk's queue.
+        let left = unsafe {
+            bindings::blk_freeze_queue_start_non_owner(self.queue());
+            bindings::blk_mq_freeze_queue_wait_timeout(self.queue(), msecs_to_jiffies(milliseconds))
+        };
+        self.held = true;
+        if left == 0 {
+            self.release()?;
+            return Err(ETIMEDOUT);
+        }
+        Ok(())
+    }
+
+    /// Ends [`Disk::hold`].
+    pub fn release(&mut self) -> Result {
+        if !self.held {
+            return Err(EALREADY);
+        }
+        self.held = false;
+        // SAFETY: Frozen in `hold`.
+        unsafe { bindings::blk_mq_unfreeze_queue_non_owner(self.queue()) };
+        Ok(())
+    }
+
+    /// Whether [`Disk::hold`] is in force.
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// Begins a change of limits; to be called before [`Disk::freeze`].
+    pub fn start_limits(&self) -> LimitsUpdate<'_, D> {
+        // SAFETY: A disk's queue; the lock is given back by the guard.
+        unsafe { ffi::stor_limits_start(self.queue()) };
+        LimitsUpdate { disk: self, done: false }
+    }
+}
+
+impl<D: Driver> Drop for Disk<D> {
+    fn drop(&mut self) {
+        let _ = self.release();
+        let links = self.links.len();
+        self.unlink(0, links);
+        // SAFETY: The disk is ours. Once it is unregistered no request is live, and after the wait none is inside
+        // the driver; then `shared` and `tags` may go, in that order.
+        unsafe {
+            if self.added {
+                bindings::del_gendisk(self.disk.as_ptr());
+                self.tags.wait_quiesce_done();
+            }
+            bindings::put_disk(self.disk.as_ptr());
+        }
+    }
+}
+
+/// A disk whose I/O is held still.
+///
+/// # Invariants
+///
+/// The only one of its disk. Its queue's freeze was started, and memory allocations start no I/O.
+pub struct Frozen<'a, D: Driver> {
+    disk: &'a Disk<D>,
+    noio: u32,
+    since: u64,
+}
+
+impl<D: Driver> Frozen<'_, D> {
+    /// What live requests will use.
+    pub fn live(&mut self) -> &mut D::Live {
+        // SAFETY: The queue is frozen and quiet, so no request is live; this is the only `Frozen`.
+        unsafe { &mut *self.disk.shared.live.get() }
+    }
+
+    /// For how long I/O has been held, in nanoseconds.
+    pub fn pause(&self) -> u64 {
+        clock::now().saturating_sub(self.since)
+    }
+}
+
+impl<D: Driver> Drop for Frozen<'_, D> {
+    fn drop(&mut self) {
+        // SAFETY: The freeze was started by this task.
+        unsafe { bindings::blk_mq_unfreeze_queue_nomemrestore(self.disk.queue()) };
+        ffi::stor_noio_restore(self.noio);
+        self.disk.shared.frozen.store(0, kernel::sync::atomic::ordering::Release);
+    }
+}
+
+/// A change of a disk's limits, begun; it ends with [`LimitsUpdate::commit`] or changes nothing.
+pub struct LimitsUpdate<'a, D: Driver> {
+    disk: &'a Disk<D>,
+    done: bool,
+}
+
+impl<D: Driver> LimitsUpdate<'_, D> {
+    /// Makes the new limits hold.
+    pub fn commit(mut self, _frozen: &Frozen<'_, D>, limits: &QueueLimits) -> Result {
+        self.done = true;
+        let mut limits = limits.0;
+        // SAFETY: The update was started; this ends it, whatever it answers.
+        to_result(unsafe { bindings::queue_limits_commit_update(self.disk.queue(), &mut limits) })
+    }
+}
+
+impl<D: Driver> Drop for LimitsUpdate<'_, D> {
+    fn drop(&mut self) {
+        if !self.done {
+            // SAFETY: The update was started and not ended.
+            unsafe { ffi::stor_limits_cancel(self.disk.queue()) };
+        }
+    }
+}

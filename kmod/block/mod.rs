@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Safe wrappers over what Stor uses of the kernel's C: one C structure per file, under its C name.
+//!
+//! All `unsafe` of the modules is in this folder and at the two module edges (`front/edge.rs`, `engine/edge.rs`).
+//! Rules that the types here enforce, so that callers need not know them:
+//!
+//! - a [`request::Request`] is live, and whoever holds it must end it or hand it to lower devices, once;
+//! - what requests use ([`Driver::Live`]) is reached through a live request, and changed only through a
+//!   [`gendisk::Frozen`] queue;
+//! - dropping a wrapper undoes what made it, in an order that the types' nesting gives.
+//!
+//! Differences between kernel versions live in [`compat`] and `shim.c`.
+
+pub mod bdev;
+pub mod bio_set;
+pub mod clock;
+pub mod compat;
+pub mod ffi;
+pub mod gendisk;
+pub mod miscdevice;
+pub mod module;
+pub mod queue_limits;
+pub mod request;
+pub mod status;
+pub mod tag_set;
+pub mod work;
+
+/// A driver of disks: what the block layer calls.
+pub trait Driver: Sized + Send + Sync + 'static {
+    /// What live requests use. It changes only while the disk's queue is frozen.
+    type Live: Send + Sync;
+
+    /// Takes a live request. An error ends it with that status.
+    fn queue(&self, request: request::Request<Self>) -> Result<(), status::Status>;
+
+    /// Settles a request that lower devices are done with, just before it ends. Any context.
+    fn end(&self, request: &request::Request<Self>, status: status::Status);
+
+    /// The node is opened; refuse if the disk is going away.
+    fn open(&self) -> kernel::error::Result;
+
+    /// The node is closed.
+    fn release(&self);
+}

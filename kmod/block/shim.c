@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Static inlines and macros of the kernel that Rust cannot call, one function each, and the proof that the
+ * constants that bindgen cannot see (block/ffi.rs) have the values written there.
+ */
+#include <linux/blk-mq.h>
+#include <linux/blkdev.h>
+#include <linux/ktime.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/mm.h>
+#include <linux/workqueue.h>
+
+#include "shim.h"
+
+static_assert((__force u8)BLK_STS_OK == 0);
+static_assert((__force u8)BLK_STS_NOTSUPP == 1);
+static_assert((__force u8)BLK_STS_RESOURCE == 9);
+static_assert((__force u8)BLK_STS_IOERR == 10);
+static_assert((__force u32)BLK_OPEN_READ == 1);
+static_assert((__force u32)BLK_OPEN_WRITE == 2);
+static_assert((__force u32)BLK_FEAT_WRITE_CACHE == 1u << 0);
+static_assert((__force u32)BLK_FEAT_FUA == 1u << 1);
+static_assert((__force u32)BLK_FEAT_ROTATIONAL == 1u << 2);
+static_assert((__force u32)BLK_FEAT_IO_STAT == 1u << 4);
+static_assert((__force u32)BLK_FEAT_STABLE_WRITES == 1u << 5);
+static_assert((__force u32)BLK_FEAT_NOWAIT == 1u << 7);
+static_assert((__force u32)BLK_FEAT_ZONED == 1u << 10);
+static_assert((__force u32)GFP_NOIO == (___GFP_DIRECT_RECLAIM | ___GFP_KSWAPD_RECLAIM));
+
+struct module *stor_this_module(void)
+{
+	return THIS_MODULE;
+}
+
+struct gendisk *stor_alloc_disk(struct blk_mq_tag_set *set, struct queue_limits *lim, void *data)
+{
+	return blk_mq_alloc_disk(set, lim, data);
+}
+
+unsigned int stor_online_cpus(void)
+{
+	return num_online_cpus();
+}
+
+unsigned int stor_noio_save(void)
+{
+	return memalloc_noio_save();
+}
+
+void stor_noio_restore(unsigned int flags)
+{
+	memalloc_noio_restore(flags);
+}
+
+u64 stor_boottime_ns(void)
+{
+	return ktime_get_boottime_ns();
+}
+
+void stor_synchronize_rcu_tasks(void)
+{
+	synchronize_rcu_tasks();
+}
+
+void stor_init_work(struct work_struct *work, work_func_t func)
+{
+	INIT_WORK(work, func);
+}
+
+void stor_limits_start(struct request_queue *q)
+{
+	(void)queue_limits_start_update(q);
+}
+
+void stor_limits_cancel(struct request_queue *q)
+{
+	queue_limits_cancel_update(q);
+}
+
+void stor_holder_unlock(struct block_device *bdev)
+{
+	mutex_unlock(&bdev->bd_holder_lock);
+}
+

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `struct blk_mq_tag_set`: the requests of a disk.
+
+use super::request::{self, Pdu};
+use super::{ffi, Driver};
+use core::marker::PhantomData;
+use core::mem::size_of;
+use kernel::bindings;
+use kernel::error::to_result;
+use kernel::prelude::*;
+use kernel::types::Opaque;
+
+/// Requests per hardware queue. Each takes about 450 bytes.
+const DEPTH: u32 = 128;
+
+/// The requests of one disk: one hardware queue per CPU.
+///
+/// # Invariants
+///
+/// Allocated, and does not move: it is in a box that is never opened.
+pub struct TagSet<D: Driver>(KBox<Opaque<bindings::blk_mq_tag_set>>, PhantomData<D>);
+
+// SAFETY: A tag set is made for concurrent use.
+unsafe impl<D: Driver> Send for TagSet<D> {}
+// SAFETY: As above.
+unsafe impl<D: Driver> Sync for TagSet<D> {}
+
+impl<D: Driver> TagSet<D> {
+    const OPS: bindings::blk_mq_ops =
+        bindings::blk_mq_ops { queue_rq: Some(request::queue_rq::<D>), ..pin_init::zeroed() };
+
+    /// Allocates the requests.
+    ///
+    /// BLOCKING, because a lower blk-mq device may make the submitter wait for a tag. No scheduler by default: the
+    /// lower device has one if it wants one. No timeout handler: blk-mq then just waits on, as it is not for us to
+    /// say that a lower device is too slow.
+    pub fn new() -> Result<Self> {
+        let set = bindings::blk_mq_tag_set {
+            ops: &Self::OPS,
+            nr_hw_queues: ffi::stor_online_cpus(),
+            queue_depth: DEPTH,
+            cmd_size: size_of::<Pdu>() as u32,
+            numa_node: bindings::NUMA_NO_NODE,
+            flags: bindings::BLK_MQ_F_BLOCKING
+                | bindings::BLK_MQ_F_NO_SCHED_BY_DEFAULT
+                | bindings::BLK_MQ_F_STACKING,
+            ..pin_init::zeroed()
+        };
+        let set = KBox::new(Opaque::new(set), GFP_KERNEL)?;
+        // SAFETY: Memory that stays where it is, filled as the function asks for.
+        to_result(unsafe { bindings::blk_mq_alloc_tag_set(set.get()) })?;
+        // INVARIANT: Just allocated.
+        Ok(Self(set, PhantomData))
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::blk_mq_tag_set {
+        self.0.get()
+    }
+
+    /// Waits until no CPU is inside the driver's `queue`. Its queues must be frozen, or they may enter again.
+    pub(super) fn wait_quiesce_done(&self) {
+        // SAFETY: Allocated by the type invariant.
+        unsafe { bindings::blk_mq_wait_quiesce_done(self.as_ptr()) };
+    }
+
+    /// Requests that were started and have not ended.
+    pub fn in_flight(&self) -> u32 {
+        unsafe extern "C" fn count(_: *mut bindings::request, total: *mut kernel::ffi::c_void) -> bool {
+            // SAFETY: `total` is the counter below.
+            let total = unsafe { &mut *total.cast::<u32>() };
+            *total = total.saturating_add(1);
+            true
+        }
+        let mut total = 0u32;
+        // SAFETY: Allocated by the type invariant; the counter outlives the call.
+        unsafe { bindings::blk_mq_tagset_busy_iter(self.as_ptr(), Some(count), (&raw mut total).cast()) };
+        total
+    }
+}
+
+impl<D: Driver> Drop for TagSet<D> {
+    fn drop(&mut self) {
+        // SAFETY: Allocated by the type invariant; the disk that used it is gone.
+        unsafe { bindings::blk_mq_free_tag_set(self.as_ptr()) };
+    }
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Faults for tests of switching engines. Only in engines whose version has the word `test` in it; never shipped.
+//!
+//! Module parameter `fail` is a sum of:
+//!
+//! | bit | what fails |
+//! |---|---|
+//! | 1 | `prepare` |
+//! | 2 | `load`, each time |
+//! | 4 | `load`, but for the first time of each object: a failed switch cannot go back |
+//! | 8 | `close` |
+//!
+//! Every such engine also counts requests between `map` and `end`, and says so loudly if one is left when the
+//! objects are closed: that would be a request that crosses engines.
+
+use kernel::prelude::*;
+use kernel::sync::atomic::{ordering::Relaxed, Atomic};
+
+static FAIL: Atomic<u32> = Atomic::new(0);
+static ABI: Atomic<u32> = Atomic::new(0);
+static LOADS: Atomic<u32> = Atomic::new(0);
+static PREPARED: Atomic<u32> = Atomic::new(0);
+
+/// Takes over the module's parameters.
+pub fn set(fail: u32, abi: u32) {
+    FAIL.store(fail, Relaxed);
+    ABI.store(abi, Relaxed);
+}
+
+fn fails(bit: u32) -> Result {
+    match FAIL.load(Relaxed) & bit {
+        0 => Ok(()),
+        _ => Err(EIO),
+    }
+}
+
+/// The engine ABI number to announce, if not the real one.
+pub(super) fn abi() -> Option<u32> {
+    Some(ABI.load(Relaxed)).filter(|&abi| abi != 0)
+}
+
+pub(super) fn prepare() -> Result {
+    PREPARED.add(1u32, Relaxed);
+    fails(1)
+}
+
+pub(super) fn load() -> Result {
+    fails(2)?;
+    // Objects are loaded one after the other, so the first loads are as many as there were objects made.
+    let first = LOADS.fetch_add(1u32, Relaxed) < PREPARED.load(Relaxed);
+    if first {
+        Ok(())
+    } else {
+        fails(4)
+    }
+}
+
+pub(super) fn close() -> Result {
+    fails(8)
+}
+
+pub(super) fn map() {}
+
+pub(super) unsafe extern "C" fn end(_: *mut core::ffi::c_void, _: u32) {}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Target `linear`: one or more segments of lower devices, one after the other.
+//!
+//! It has no state on disk, so `load` and `close` have nothing to do. What it refuses, and why, is in
+//! [`crate::pure::linear`]. Configuration: `struct stor_linear_config` in `kmod/uapi/stor.h`.
+
+mod table;
+
+use super::{Config, Target};
+use crate::abi::engine::{MapRequest, Piece};
+use crate::block::status::Status;
+use crate::pure::linear::find;
+use kernel::prelude::*;
+use table::Table;
+
+/// A linear volume.
+pub struct Linear {
+    table: Table,
+}
+
+impl Target for Linear {
+    const NAME: &'static str = "linear";
+
+    fn prepare(config: &Config<'_>) -> Result<KBox<Self>> {
+        Ok(KBox::new(Self { table: Table::new(config)? }, GFP_KERNEL)?)
+    }
+
+    #[inline]
+    fn map(&self, request: &MapRequest) -> Result<Piece, Status> {
+        let run = find(self.table.segments(), request.sector).ok_or(Status::IOERR)?;
+        Ok(Piece { sector: run.sector, sectors: run.length, lower: run.lower, reserved: 0 })
+    }
+}

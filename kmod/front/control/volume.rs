@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The ioctls of volumes.
+
+use super::{check_text, read_array, read_bytes, user, write_array, write_plain, Call};
+use crate::abi::uapi;
+use crate::block::bdev::major_minor;
+use crate::front::registry::{Creation, Entry, Table};
+use crate::front::Front;
+use kernel::prelude::*;
+use zerocopy::FromZeros;
+
+/// Reads what stands below a volume from where an argument says it is.
+fn read_table(size: u64, lowers: (u64, u32), config: (u64, u32)) -> Result<Table> {
+    if size == 0 || size % 512 != 0 || i64::try_from(size).is_err() {
+        return Err(EINVAL);
+    }
+    if lowers.1 > uapi::STOR_MAX_LOWERS || config.1 > uapi::STOR_MAX_CONFIG {
+        return Err(E2BIG);
+    }
+    if lowers.1 == 0 {
+        return Err(EINVAL);
+    }
+    let lowers = read_array::<uapi::stor_lower>(lowers.0, lowers.1 as usize)?;
+    let mut fds = KVec::with_capacity(lowers.len(), GFP_KERNEL)?;
+    for lower in &lowers {
+        if lower.reserved != 0 {
+            return Err(EINVAL);
+        }
+        fds.push(lower.fd, GFP_KERNEL)?;
+    }
+    Ok(Table { size, fds, config: read_bytes(config.0, config.1 as usize)? })
+}
+
+pub(super) fn create(front: &'static Front, call: &Call) -> Result {
+    let mut argument = call.admin::<uapi::stor_create>(uapi::STOR_CREATE_READ_ONLY)?;
+    check_text(&argument.name)?;
+    check_text(&argument.target)?;
+    if argument.uuid == [0; 16] || argument.reserved != 0 {
+        return Err(EINVAL);
+    }
+    let creation = Creation {
+        uuid: argument.uuid,
+        name: argument.name,
+        target: argument.target,
+        read_only: argument.header.flags & uapi::STOR_CREATE_READ_ONLY != 0,
+        table: read_table(
+            argument.size,
+            (argument.lowers, argument.lower_count),
+            (argument.config, argument.config_len),
+        )?,
+    };
+    {
+        let mut state = front.state.lock();
+        let entry = state.create(front, creation)?;
+        argument.index = entry.index;
+        (argument.major, argument.minor) = major_minor(entry.disk.device());
+    }
+    call.write(&argument).inspect_err(|_| {
+        // A call that fails has changed nothing. If someone was quick enough to open it, it stays.
+        let _ = front.state.lock().remove(&argument.uuid);
+    })
+}
+
+/// The volume a command with nothing else refers to.
+fn named(call: &Call) -> Result<[u8; 16]> {
+    Ok(call.admin::<uapi::stor_volume_ref>(0)?.uuid)
+}
+
+pub(super) fn remove(front: &Front, call: &Call) -> Result {
+    let uuid = named(call)?;
+    front.state.lock().remove(&uuid)
+}
+
+pub(super) fn suspend(front: &Front, call: &Call) -> Result {
+    let uuid = named(call)?;
+    front.state.lock().suspend(&uuid)
+}
+
+pub(super) fn resume(front: &Front, call: &Call) -> Result {
+    let uuid = named(call)?;
+    front.state.lock().resume(&uuid)
+}
+
+pub(super) fn reload(front: &Front, call: &Call) -> Result {
+    let argument = call.admin::<uapi::stor_reload>(uapi::STOR_RELOAD_SHRINK)?;
+    let table =
+        read_table(argument.size, (argument.lowers, argument.lower_count), (argument.config, argument.config_len))?;
+    let shrink = argument.header.flags & uapi::STOR_RELOAD_SHRINK != 0;
+    front.state.lock().reload(&argument.uuid, table, shrink)
+}
+
+pub(super) fn set(front: &Front, call: &Call) -> Result {
+    let argument = call.admin::<uapi::stor_set>(0)?;
+    if argument.mask & !uapi::STOR_SET_READ_ONLY != 0 || argument.value & !argument.mask != 0 {
+        return Err(EINVAL);
+    }
+    if argument.mask == 0 {
+        return front.state.lock().find(&argument.uuid).map(|_| ());
+    }
+    front.state.lock().set_read_only(&argument.uuid, argument.value & uapi::STOR_SET_READ_ONLY != 0)
+}
+
+pub(super) fn rename(front: &Front, call: &Call) -> Result {
+    let argument = call.admin::<uapi::stor_rename>(0)?;
+    check_text(&argument.name)?;
+    front.state.lock().rename(&argument.uuid, argument.name)
+}
+
+fn info(entry: &Entry) -> uapi::stor_volume_info {
+    let label = entry.label();
+    let (major, minor) = major_minor(entry.disk.device());
+    uapi::stor_volume_info {
+        uuid: entry.uuid(),
+        name: label.name,
+        target: entry.notices().target(),
+        engine: label.engine,
+        size: entry.size,
+        index: entry.index,
+        major,
+        minor,
+        state: entry.state(),
+        open_count: entry.disk.driver().open_count(),
+        lower_count: entry.lowers.len() as u32,
+    }
+}
+
+pub(super) fn list(front: &Front, call: &Call) -> Result {
+    let mut argument = call.check::<uapi::stor_list>(0)?;
+    let mut rows = KVVec::new();
+    {
+        let state = front.state.lock();
+        for entry in state.volumes() {
+            rows.push(info(entry), GFP_KERNEL)?;
+        }
+        argument.generation = state.generation();
+    }
+    argument.count = rows.len() as u32;
+    write_array(argument.entries, argument.capacity, &rows)?;
+    call.write(&argument)
+}
+
+pub(super) fn status(front: &Front, call: &Call) -> Result {
+    let mut argument = call.admin::<uapi::stor_status>(0)?;
+    let mut lowers = KVec::new();
+    let mut config = KVVec::new();
+    {
+        let state = front.state.lock();
+        let entry = state.find(&argument.uuid)?;
+        for lower in entry.lowers.iter() {
+            let (major, minor) = major_minor(lower.device());
+            let mut row = uapi::stor_lower_status {
+                major,
+                minor,
+                state: if lower.is_gone() { uapi::STOR_LOWER_GONE } else { 0 },
+                size: lower.geometry().size,
+                ..FromZeros::new_zeroed()
+            };
+            lower.name(&mut row.disk);
+            lowers.push(row, GFP_KERNEL)?;
+        }
+        config.extend_from_slice(&entry.config, GFP_KERNEL)?;
+        fill(&mut argument, entry);
+    }
+    if config.len() <= argument.config_capacity as usize {
+        write_plain(user(argument.config)?, &config)?;
+    }
+    if lowers.len() <= argument.lower_capacity as usize {
+        write_plain(user(argument.lowers)?, &lowers)?;
+    }
+    call.write(&argument)
+}
+
+fn fill(argument: &mut uapi::stor_status, entry: &Entry) {
+    argument.info = info(entry);
+    (argument.logical_block_size, argument.physical_block_size) = entry.block_sizes();
+    argument.in_flight = entry.disk.in_flight();
+    argument.wait = match (entry.disk.is_held(), argument.in_flight) {
+        (true, _) => uapi::STOR_WAIT_SUSPENDED,
+        (false, 0) => uapi::STOR_WAIT_NONE,
+        (false, _) => uapi::STOR_WAIT_LOWER,
+    };
+    argument.wait_since = entry.suspended_since;
+    (argument.errors, argument.last_error) = entry.notices().errors();
+    argument.config_len = entry.config.len() as u32;
+}

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where the front and an engine meet: calls into engine code, what engines call, and the one [`Front`].
+//!
+//! # Safety of calling an engine
+//!
+//! An [`Engine`] is in the registry only between `stor_engine_register` and `stor_engine_unregister`, both of which
+//! take the state lock; whoever uses one holds that lock. An [`Object`] holds a reference to its engine's module, so
+//! the code behind it stays as long as it does.
+
+use super::event::Event;
+use super::notice::Label;
+use super::volume::Volume;
+use super::Front;
+use crate::abi::engine::{EngineOps, MapRequest, ObjectConfig, ObjectOps, Piece, ENGINE_ABI};
+use crate::abi::{engine, uapi};
+use crate::block::gendisk::Disk;
+use crate::block::miscdevice::MiscDevice;
+use crate::block::module::ModuleRef;
+use crate::block::status::Status;
+use crate::pure::text;
+use core::ffi::{c_int, c_void};
+use core::mem::{size_of, MaybeUninit};
+use core::ptr::NonNull;
+use kernel::bindings;
+use kernel::error::to_result;
+use kernel::prelude::*;
+use kernel::sync::atomic::{ordering::Acquire, ordering::Release, Atomic};
+
+static FRONT: Atomic<*mut Front> = Atomic::new(core::ptr::null_mut());
+
+/// The front, from when the module is loaded until it is unloaded.
+pub fn front() -> Option<&'static Front> {
+    // SAFETY: Set in `publish` to a pinned box, and cleared when nothing of this module can run any more.
+    unsafe { FRONT.load(Acquire).as_ref() }
+}
+
+/// Keeps the front and its control node; dropping it takes everything down.
+pub struct Published {
+    node: Option<MiscDevice<super::control::Control>>,
+    front: Pin<KBox<Front>>,
+}
+
+/// Makes the front and shows the control node.
+pub fn publish() -> Result<Published> {
+    let front = KBox::pin_init(Front::new(), GFP_KERNEL)?;
+    FRONT.store((&raw const *front).cast_mut(), Release);
+    let mut published = Published { node: None, front };
+    published.node = Some(MiscDevice::register(c"stor-control", 0o644)?);
+    pr_info!(
+        "front {}: control ABI {}, engine ABI {}\n",
+        super::VERSION,
+        uapi::STOR_ABI_VERSION,
+        ENGINE_ABI
+    );
+    Ok(published)
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        // The module count was zero: the node is closed, no engine is loaded, no volume is open. Volumes that no
+        // engine drives may still be there.
+        self.node = None;
+        let volumes = self.front.state.lock().take_volumes();
+        drop(volumes);
+        FRONT.store(core::ptr::null_mut(), Release);
+    }
+}
+
+/// An engine that has registered.
+pub struct Engine {
+    ops: NonNull<EngineOps>,
+}
+
+// SAFETY: An engine's operations may be called from any thread.
+unsafe impl Send for Engine {}
+
+/// Text of a version field.
+pub type Version = [u8; engine::TEXT];
+
+impl Engine {
+    /// Its version.
+    pub fn version(&self) -> Version {
+        // SAFETY: Registered; see the head of this file.
+        unsafe { self.ops.as_ref() }.version
+    }
+
+    /// Makes an object; it is not loaded yet.
+    pub fn prepare(&self, config: &ObjectConfig) -> Result<Object> {
+        // SAFETY: Registered; see the head of this file.
+        let ops = unsafe { self.ops.as_ref() };
+        // SAFETY: The module cannot go: it would have to unregister first.
+        let module = unsafe { ModuleRef::get(ops.module) }?;
+        let mut object = MaybeUninit::<engine::Object>::uninit();
+        // SAFETY: The engine's code is loaded; it fills `object` when it answers 0.
+        let object = unsafe {
+            to_result((ops.prepare)(config, object.as_mut_ptr()))?;
+            object.assume_init()
+        };
+        // SAFETY: The operations live as long as the module, which `module` keeps.
+        let table: &'static ObjectOps = unsafe { &*object.ops };
+        Ok(Object { context: object.context, map: table.map, end: table.end, table, loaded: false, _module: module })
+    }
+}
+
+/// An object of an engine. Dropping it closes and frees it.
+///
+/// # Invariants
+///
+/// `context` belongs to `table`, whose module `_module` keeps loaded; `loaded` is whether `load` came after `close`.
+pub struct Object {
+    context: *mut c_void,
+    map: unsafe extern "C" fn(*mut c_void, *const MapRequest, *mut Piece) -> u32,
+    end: Option<unsafe extern "C" fn(*mut c_void, u32)>,
+    table: &'static ObjectOps,
+    loaded: bool,
+    _module: ModuleRef,
+}
+
+// SAFETY: The ABI lets an object be used from any thread.
+unsafe impl Send for Object {}
+// SAFETY: `map` and `end`, which take `&self`, may be called concurrently by the ABI.
+unsafe impl Sync for Object {}
+
+impl Object {
+    /// Reads its state; no request may be live.
+    pub fn load(&mut self) -> Result {
+        // SAFETY: By the type invariant.
+        to_result(unsafe { (self.table.load)(self.context) })?;
+        self.loaded = true;
+        Ok(())
+    }
+
+    /// Writes its state; no request may be live.
+    pub fn close(&mut self) -> Result {
+        self.loaded = false;
+        // SAFETY: By the type invariant.
+        to_result(unsafe { (self.table.close)(self.context) })
+    }
+
+    /// Where the beginning of a range lies. The answer covers at least one sector.
+    #[inline]
+    pub fn map(&self, op: u32, sector: u64, sectors: u64) -> Result<Piece, Status> {
+        let request = MapRequest { op, reserved: 0, sector, sectors };
+        let mut piece = Piece::default();
+        // SAFETY: By the type invariant; the engine is loaded with requests live.
+        match unsafe { (self.map)(self.context, &request, &mut piece) } {
+            0 if piece.sectors > 0 => Ok(piece),
+            0 => Err(Status::IOERR),
+            status => Err(Status::from_engine(status)),
+        }
+    }
+
+    /// Settles a request.
+    #[inline]
+    pub fn end(&self, status: Status) {
+        if let Some(end) = self.end {
+            // SAFETY: By the type invariant.
+            unsafe { end(self.context, status.raw()) };
+        }
+    }
+}
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        if self.loaded && self.close().is_err() {
+            pr_err!("an engine could not write the state of an object that goes away\n");
+        }
+        // SAFETY: By the type invariant; the object is not used again.
+        unsafe { (self.table.free)(self.context) };
+    }
+}
+
+/// Called by an engine's module when it is loaded. Errors: EPROTONOSUPPORT, EEXIST, EINVAL.
+///
+/// # Safety
+///
+/// `ops` points to operations that stay until `stor_engine_unregister`.
+#[no_mangle]
+pub unsafe extern "C" fn stor_engine_register(ops: *const EngineOps) -> c_int {
+    // SAFETY: By contract.
+    match unsafe { register(ops) } {
+        Ok(()) => 0,
+        Err(error) => error.to_errno(),
+    }
+}
+
+unsafe fn register(ops: *const EngineOps) -> Result {
+    let pointer = NonNull::new(ops.cast_mut()).ok_or(EINVAL)?;
+    // SAFETY: `abi` and `size` come first in every version of the table; the rest is looked at only if they fit.
+    let (abi, size) = unsafe { ((*ops).abi, (*ops).size) };
+    if abi != ENGINE_ABI || size as usize != size_of::<EngineOps>() {
+        pr_err!(
+            "engine refused: it speaks engine ABI {abi}, this front speaks {ENGINE_ABI}; load the stor.ko that came \
+             with it\n"
+        );
+        return Err(Error::from_errno(-crate::pure::errno::EPROTONOSUPPORT.0));
+    }
+    let engine = Engine { ops: pointer };
+    let version = engine.version();
+    let name = text::from_field(&version).map_err(|_| EINVAL)?;
+    let front = front().ok_or(ENODEV)?;
+    front.state.lock().add_engine(engine)?;
+    pr_info!("engine {name} registered\n");
+    tell(front, uapi::STOR_EVENT_ENGINE_ADDED, &version);
+    Ok(())
+}
+
+/// Called by an engine's module when it is unloaded: no object of it is left, as each held a reference.
+///
+/// # Safety
+///
+/// `ops` was registered.
+#[no_mangle]
+pub unsafe extern "C" fn stor_engine_unregister(ops: *const EngineOps) {
+    let (Some(front), Some(pointer)) = (front(), NonNull::new(ops.cast_mut())) else { return };
+    let Some(engine) = front.state.lock().remove_engine(|engine| engine.ops == pointer) else { return };
+    let version = engine.version();
+    // The front ends requests and the engine never does, so nothing of the engine can be on a CPU now; yet an
+    // engine's own callbacks may still be returning in a preempted task, and only this waits for them.
+    crate::block::ffi::stor_synchronize_rcu_tasks();
+    pr_info!("engine {} unregistered\n", text::from_field(&version).unwrap_or("?"));
+    tell(front, uapi::STOR_EVENT_ENGINE_REMOVED, &version);
+}
+
+fn tell(front: &Front, kind: u32, version: &Version) {
+    front.events.emit(&Event { kind, uuid: [0; 16], name: version, value: 0 });
+}
+
+#[allow(improper_ctypes)]
+unsafe extern "C" {
+    static mut stor_disk_groups: [*const bindings::attribute_group; 2];
+}
+
+/// Makes a volume's disk visible, with its attributes.
+pub fn show_disk(disk: &mut Disk<Volume>, sectors: u64) -> Result {
+    // SAFETY: The list is a static of this module, and ends with null.
+    unsafe { disk.add(sectors, (&raw mut stor_disk_groups).cast()) }
+}
+
+/// Called by the attributes of `edge_c.c`; writes a line into `page`, which has a page of room.
+///
+/// # Safety
+///
+/// `shared` is the private data of a disk that [`show_disk`] made visible; `page` has PAGE_SIZE bytes.
+#[no_mangle]
+pub unsafe extern "C" fn stor_disk_show(shared: *mut c_void, what: u32, page: *mut u8) -> isize {
+    // SAFETY: By contract; attributes are gone before the disk is.
+    let volume: &Volume = unsafe { Disk::<Volume>::driver_of(shared) };
+    let Label { name, engine } = volume.notices.label();
+    let target = volume.notices.target();
+    let mut line = Line { bytes: [0; 96], length: 0 };
+    let written = match what {
+        0 => line.field(&name),
+        1 => core::fmt::Write::write_fmt(&mut line, format_args!("{}", text::Uuid(&volume.notices.uuid()))),
+        2 => line.field(&target),
+        _ => line.field(&engine),
+    };
+    if written.is_err() || line.field(b"\n").is_err() {
+        return EINVAL.to_errno() as isize;
+    }
+    // SAFETY: A line is shorter than a page.
+    unsafe { core::ptr::copy_nonoverlapping(line.bytes.as_ptr(), page, line.length) };
+    line.length as isize
+}
+
+/// A line of text being put together.
+struct Line {
+    bytes: [u8; 96],
+    length: usize,
+}
+
+impl Line {
+    /// Adds a field up to its NUL.
+    fn field(&mut self, field: &[u8]) -> core::fmt::Result {
+        for &byte in field.iter().take_while(|&&byte| byte != 0) {
+            *self.bytes.get_mut(self.length).ok_or(core::fmt::Error)? = byte;
+            self.length = self.length.wrapping_add(1);
+        }
+        Ok(())
+    }
+}
+
+impl core::fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        self.field(text.as_bytes())
+    }
+}

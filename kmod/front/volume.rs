@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A volume and its I/O path: the engine maps, this submits, and settles before it ends.
+
+use super::edge::Object;
+use super::notice::Notices;
+use crate::abi::engine::Piece;
+use crate::block::bdev::Lower;
+use crate::block::bio_set::BioSet;
+use crate::block::request::{Op, Place, Request};
+use crate::block::status::Status;
+use crate::block::Driver;
+use kernel::prelude::*;
+use kernel::sync::atomic::{ordering::Full, ordering::Relaxed, Atomic};
+use kernel::sync::Arc;
+
+/// The devices below a volume, in the order its configuration counts them.
+pub type Lowers = Arc<KVec<Lower>>;
+
+/// What requests use.
+pub struct Live {
+    /// Drives the volume; `None` if it is dead.
+    pub object: Option<Object>,
+    pub lowers: Lowers,
+}
+
+impl Live {
+    #[inline]
+    fn map(&self, op: u32, sector: u64, sectors: u64) -> Result<Piece, Status> {
+        self.object.as_ref().ok_or(Status::IOERR)?.map(op, sector, sectors)
+    }
+
+    #[inline]
+    fn lower(&self, piece: Piece) -> Option<&Lower> {
+        self.lowers.get(piece.lower as usize)
+    }
+}
+
+/// What of a volume does not change.
+pub struct Volume {
+    pub notices: Arc<Notices>,
+    pool: BioSet,
+    /// Openers; [`REMOVED`] once it is to go.
+    opens: Atomic<i32>,
+}
+
+const REMOVED: i32 = -1;
+
+impl Volume {
+    pub fn new(notices: Arc<Notices>) -> Result<Self> {
+        Ok(Self { notices, pool: BioSet::new()?, opens: Atomic::new(0) })
+    }
+
+    /// How many have it open.
+    pub fn open_count(&self) -> u32 {
+        u32::try_from(self.opens.load(Relaxed)).unwrap_or(0)
+    }
+
+    /// Keeps anyone from opening it, for good. EBUSY if it is open.
+    pub fn close_door(&self) -> Result {
+        self.opens.cmpxchg(0, REMOVED, Full).map(|_| ()).map_err(|_| EBUSY)
+    }
+}
+
+impl Driver for Volume {
+    type Live = Live;
+
+    #[inline]
+    fn queue(&self, request: Request<Self>) -> Result<(), Status> {
+        let (op, number) = request.op();
+        match op {
+            Op::Read | Op::Write | Op::Discard | Op::WriteZeroes => {}
+            Op::Flush => {
+                request.submit_flush(&self.pool, |live| &live.lowers);
+                return Ok(());
+            }
+            Op::Other => return Err(Status::NOTSUPP),
+        }
+        let (sector, sectors) = request.range();
+        let piece = request.live().map(number, sector, sectors)?;
+        if piece.sectors >= sectors && request.is_single() {
+            return request.submit_whole(|live| live.lower(piece), piece.sector);
+        }
+        request.submit_pieces(&self.pool, |live, sector, sectors| {
+            let piece = live.map(number, sector, sectors)?;
+            let lower = live.lower(piece).ok_or(Status::IOERR)?;
+            Ok(Place { lower, sector: piece.sector, sectors: piece.sectors })
+        });
+        Ok(())
+    }
+
+    #[inline]
+    fn end(&self, request: &Request<Self>, status: Status) {
+        if let Some(object) = &request.live().object {
+            object.end(status);
+        }
+        if status != Status::OK {
+            self.notices.failed(status);
+        }
+    }
+
+    fn open(&self) -> Result {
+        let mut count = self.opens.load(Relaxed);
+        while count != REMOVED {
+            match self.opens.cmpxchg(count, count.wrapping_add(1), Full) {
+                Ok(_) => return Ok(()),
+                Err(now) => count = now,
+            }
+        }
+        Err(ENXIO)
+    }
+
+    fn release(&self) {
+        self.opens.fetch_sub(1, Full);
+    }
+}
