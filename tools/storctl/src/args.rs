@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! What can be typed. Help, completions and man pages are made from this.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use libstor::linear::Target;
+use libstor::{size, Bytes, Uuid};
+use std::path::PathBuf;
+
+/// Control Stor's block volumes
+#[derive(Debug, Parser)]
+#[command(name = "storctl", version, arg_required_else_help = true, subcommand_required = true, max_term_width = 100)]
+#[command(after_help = crate::exit_codes())]
+pub(crate) struct Command {
+    /// Print JSON, also for errors (on stderr); see docs/json.md
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Work on the simulated kernel in FILE
+    #[arg(long, global = true, hide = true, env = "STOR_SIMULATE", value_name = "FILE")]
+    pub(crate) simulate: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) noun: Noun,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Noun {
+    /// Create, look at, change and remove volumes
+    #[command(subcommand, arg_required_else_help = true)]
+    Volume(Volume),
+    /// List the loaded engines, or switch to another with I/O running
+    #[command(subcommand, arg_required_else_help = true)]
+    Engine(Engine),
+    /// Print what happens to volumes and engines, as it happens
+    Events(Events),
+    /// Print the versions of storctl, the loaded module and their ABI
+    Version,
+    /// Find out why Stor does not work here, and what to do
+    Doctor(Doctor),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the man pages into a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder
+        folder: PathBuf,
+    },
+}
+
+/// Given to whatever changes something.
+#[derive(Debug, Args)]
+pub(crate) struct Change {
+    /// Check everything that can be checked and say what would be done, but do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Volume {
+    /// List the volumes, in order of creation
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show a volume: what it waits for and since when, its devices, its segments
+    Show {
+        #[command(flatten)]
+        volume: Name,
+    },
+    #[command(flatten)]
+    Change(VolumeChange),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VolumeChange {
+    /// Make a volume from block devices
+    ///
+    /// The volume holds what the devices hold, one after the other: nothing is written to them. After a reboot, or
+    /// after 'volume remove', the same command brings the same volume back with its data.
+    Create {
+        /// Its name: letters, digits and . _ + -, a letter or digit first, at most 63 characters
+        name: String,
+        /// What it is made of: devices, or parts of them from START on, LENGTH long
+        #[arg(required = true, value_name = "DEVICE[:START[:LENGTH]]")]
+        devices: Vec<String>,
+        /// Its size, such as 10G (powers of 1024) or 10GB (powers of 1000); all that the devices have if not given
+        #[arg(long, value_parser = size::parse)]
+        size: Option<Bytes>,
+        /// Its UUID; a random one if not given
+        #[arg(long)]
+        uuid: Option<Uuid>,
+        /// Refuse writes
+        #[arg(long)]
+        read_only: bool,
+        /// Succeed if the same volume is there already; fail if it differs
+        #[arg(long)]
+        if_missing: bool,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Change a volume's size or add devices to it, while it is in use
+    Resize {
+        #[command(flatten)]
+        volume: Name,
+        /// The new size, such as 20G; +5G is that much more, max is as much as the last device has
+        #[arg(required_unless_present = "devices")]
+        size: Option<Target>,
+        /// Add a device or a part of it (may be given more than once); without SIZE all of it
+        #[arg(long = "device", value_name = "DEVICE[:START[:LENGTH]]")]
+        devices: Vec<String>,
+        /// Allow a smaller size: what lies behind it is cut off
+        #[arg(long)]
+        shrink: bool,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Hold a volume's I/O, once what is under way is finished and flushed
+    Suspend {
+        #[command(flatten)]
+        volume: Name,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Let a suspended volume's I/O go on
+    Resume {
+        #[command(flatten)]
+        volume: Name,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Give a volume another name
+    Rename {
+        #[command(flatten)]
+        volume: Name,
+        /// The new name
+        to: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Remove a volume; what its devices hold stays
+    #[command(visible_alias = "rm")]
+    Remove {
+        #[command(flatten)]
+        volume: Name,
+        /// Succeed if there is no such volume
+        #[arg(long)]
+        if_exists: bool,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Change what a volume allows
+    Set {
+        #[command(flatten)]
+        volume: Name,
+        /// Whether it refuses writes
+        #[arg(long, required = true)]
+        read_only: OnOff,
+        #[command(flatten)]
+        change: Change,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Name {
+    /// Name, UUID or node (/dev/storN) of the volume
+    pub(crate) volume: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnOff {
+    /// Yes
+    On,
+    /// No
+    Off,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Engine {
+    /// List the loaded engines, in order of their loading
+    #[command(visible_alias = "ls")]
+    List,
+    /// Move every volume to another engine with I/O running
+    ///
+    /// Each volume's I/O is held for a moment, which is printed. If the engine refuses a volume, all go back.
+    Switch {
+        /// The engine's version, as 'engine list' shows it
+        version: String,
+        #[command(flatten)]
+        change: Change,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// Go on until interrupted, not only up to the first event
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Give up (exit code 10) when no event comes for so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Look at the system below this folder
+    #[arg(long, hide = true, default_value = "/", value_name = "FOLDER")]
+    pub(crate) root: PathBuf,
+}

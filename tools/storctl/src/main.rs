@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! `storctl`: parse what was typed, call [`libstor`], print what it answers. No logic lives here.
+
+mod args;
+mod print;
+mod table;
+
+use args::{Command, Engine, Events, Noun, OnOff, Volume, VolumeChange};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use libstor::volume::{New, Resize};
+use libstor::{Error, Kind, Machine, Result, Simulated, Stor, System, Version};
+use print::Printer;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Why a command ended early.
+enum Stop {
+    /// It failed.
+    Failed(Error),
+    /// What it printed could not be written.
+    Output(io::Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+fn main() -> ExitCode {
+    let command = match Command::try_parse() {
+        Ok(command) => command,
+        Err(error) => return unparsed(&error),
+    };
+    let mut out = io::stdout().lock();
+    let mut printer = Printer { out: &mut out, json: command.json };
+    let error = match run(&command, &mut printer) {
+        Ok(()) => return ExitCode::SUCCESS,
+        // The reader has seen enough; what was to be done is done.
+        Err(Stop::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+        Err(Stop::Output(error)) => Error::new(Kind::Failure, format!("cannot write: {error}")),
+        Err(Stop::Failed(error)) => error,
+    };
+    fail(command.json, &error)
+}
+
+fn fail(json: bool, error: &Error) -> ExitCode {
+    // If stderr is closed there is nobody left to tell.
+    let _ = print::error(&mut io::stderr().lock(), json, error);
+    ExitCode::from(error.kind.code())
+}
+
+/// Help and version are printed; what cannot be parsed is an error like any other.
+fn unparsed(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if !json || asked_for {
+        let _ = error.print();
+        return ExitCode::from(if asked_for { 0 } else { Kind::Usage.code() });
+    }
+    let text = error.render().to_string();
+    let cause = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_string();
+    fail(true, &Error::new(Kind::Usage, cause).help("see 'storctl --help'"))
+}
+
+/// The exit codes, for help and the manual.
+fn exit_codes() -> String {
+    let line = |kind: &Kind| format!("\n  {:2}  {}", kind.code(), kind.meaning());
+    format!("Exit codes:\n   0  ok{}", Kind::ALL.iter().map(line).collect::<String>())
+}
+
+fn system(simulate: Option<&Path>) -> Result<Box<dyn System>> {
+    Ok(match simulate {
+        Some(state) => Box::new(Simulated::open(state)?),
+        None => Box::new(Machine::open()?),
+    })
+}
+
+fn run(command: &Command, printer: &mut Printer<'_>) -> std::result::Result<(), Stop> {
+    let connect = |dry_run| Ok::<_, Error>(Stor::connect(system(command.simulate.as_deref())?)?.dry_run(dry_run));
+    match &command.noun {
+        Noun::Volume(Volume::List) => printer.volumes(&connect(false)?.volumes()?)?,
+        Noun::Volume(Volume::Show { volume }) => printer.detail(&connect(false)?.show(&volume.volume)?)?,
+        Noun::Volume(Volume::Change(request)) => printer.change(&change(request, connect)?)?,
+        Noun::Engine(Engine::List) => printer.engines(&connect(false)?.engines()?)?,
+        Noun::Engine(Engine::Switch { version, change }) => {
+            let (switch, answer) = connect(change.dry_run)?.switch(version);
+            if answer.is_ok() || !switch.results.is_empty() {
+                printer.switch(&switch, change.dry_run)?;
+            }
+            answer?;
+        }
+        Noun::Events(options) => events(&connect(false)?, options, printer)?,
+        Noun::Version => printer.version(&version(command)?)?,
+        Noun::Doctor(_) => {}
+        Noun::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Command::command(), "storctl", &mut script);
+            printer.out.write_all(&script)?;
+        }
+        Noun::Man { folder } => clap_mangen::generate_to(Command::command(), folder)?,
+    }
+    printer.out.flush()?;
+    Ok(())
+}
+
+fn change(request: &VolumeChange, connect: impl Fn(bool) -> Result<Stor>) -> Result<libstor::volume::Change> {
+    match request {
+        VolumeChange::Create { name, devices, size, uuid, read_only, if_missing, change } => connect(change.dry_run)?
+            .create(&New {
+                name: name.clone(),
+                uuid: *uuid,
+                parts: devices.clone(),
+                size: *size,
+                read_only: *read_only,
+                if_missing: *if_missing,
+            }),
+        VolumeChange::Resize { volume, size, devices, shrink, change } => {
+            let resize = Resize { size: *size, parts: devices.clone(), shrink: *shrink };
+            connect(change.dry_run)?.resize(&volume.volume, &resize)
+        }
+        VolumeChange::Suspend { volume, change } => connect(change.dry_run)?.suspend(&volume.volume),
+        VolumeChange::Resume { volume, change } => connect(change.dry_run)?.resume(&volume.volume),
+        VolumeChange::Rename { volume, to, change } => connect(change.dry_run)?.rename(&volume.volume, to),
+        VolumeChange::Remove { volume, if_exists, change } => {
+            connect(change.dry_run)?.remove(&volume.volume, *if_exists)
+        }
+        VolumeChange::Set { volume, read_only, change } => {
+            connect(change.dry_run)?.set_read_only(&volume.volume, *read_only == OnOff::On)
+        }
+    }
+}
+
+fn events(stor: &Stor, options: &Events, printer: &mut Printer<'_>) -> std::result::Result<(), Stop> {
+    let mut events = stor.events()?;
+    let timeout = options.timeout.map(|seconds| Duration::from_secs(seconds.into()));
+    loop {
+        match events.next(timeout).map_err(Error::from)? {
+            Some(event) => printer.event(&event)?,
+            None => return Err(Error::new(Kind::Timeout, "no event came in time").into()),
+        }
+        if !options.follow {
+            return Ok(());
+        }
+    }
+}
+
+/// The versions; a module that is not loaded is an answer too.
+fn version(command: &Command) -> Result<Version> {
+    match system(command.simulate.as_deref()) {
+        Ok(system) => Version::of(system.as_ref()),
+        Err(error) if error.kind == Kind::NoModule => Ok(Version::default()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Answers as text for people, or as JSON for programs (docs/json.md).
+
+use crate::table::{self, Align::*};
+use libstor::engine::{Engine, Switch};
+use libstor::event::{Event, Value};
+use libstor::linear::exact;
+use libstor::size::Iec;
+use libstor::volume::{ago, state_words, Change, Detail, Info, Wait};
+use libstor::{Error, Version};
+use serde::Serialize;
+use std::io::{self, Write};
+use std::time::Duration;
+
+/// The version of the JSON output. It rises when a field goes away or changes its meaning, not when one is added.
+const SCHEMA: u32 = 1;
+
+#[derive(Serialize)]
+struct Document<T> {
+    schema: u32,
+    #[serde(flatten)]
+    body: T,
+}
+
+/// Prints to `out` in the form that was asked for.
+pub(crate) struct Printer<'a> {
+    pub(crate) out: &'a mut dyn Write,
+    pub(crate) json: bool,
+}
+
+impl Printer<'_> {
+    fn document(&mut self, body: impl Serialize) -> io::Result<()> {
+        json(self.out, body)
+    }
+
+    pub(crate) fn volumes(&mut self, volumes: &[Info]) -> io::Result<()> {
+        #[derive(Serialize)]
+        struct Volumes<'a> {
+            volumes: &'a [Info],
+        }
+        if self.json {
+            return self.document(Volumes { volumes });
+        }
+        let heads = [
+            ("NAME", Left),
+            ("DEVICE", Left),
+            ("SIZE", Right),
+            ("TARGET", Left),
+            ("ENGINE", Left),
+            ("STATE", Left),
+            ("OPEN", Right),
+        ];
+        let row = |volume: &Info| {
+            [
+                volume.name.clone(),
+                volume.path(),
+                Iec(volume.size).to_string(),
+                volume.target.clone(),
+                volume.engine.clone().unwrap_or("-".into()),
+                state(volume.state),
+                volume.open_count.to_string(),
+            ]
+        };
+        table::write(self.out, heads, &volumes.iter().map(row).collect::<Vec<_>>())
+    }
+
+    pub(crate) fn detail(&mut self, detail: &Detail) -> io::Result<()> {
+        #[derive(Serialize)]
+        struct Volume<'a> {
+            volume: &'a Detail,
+        }
+        if self.json {
+            return self.document(Volume { volume: detail });
+        }
+        let Detail { info, .. } = detail;
+        let errors = match &detail.last_error {
+            Some(last) => format!("{}, the last {last}", detail.errors),
+            None => detail.errors.to_string(),
+        };
+        let facts = [
+            ("name", info.name.clone()),
+            ("uuid", info.uuid.to_string()),
+            ("device", format!("{} ({})", info.path(), info.number)),
+            ("size", exact(info.size)),
+            ("target", info.target.clone()),
+            ("engine", info.engine.clone().unwrap_or("none: all I/O fails until 'storctl engine switch'".into())),
+            ("state", state(info.state)),
+            ("waits for", detail.wait.as_ref().map_or("nothing".into(), waits)),
+            ("open", info.open_count.to_string()),
+            ("in flight", detail.in_flight.to_string()),
+            ("errors", errors),
+            ("block size", format!("{} logical, {} physical", detail.logical_block_size, detail.physical_block_size)),
+        ];
+        for (name, value) in facts {
+            writeln!(self.out, "{name:10}  {value}")?;
+        }
+        writeln!(self.out)?;
+        let row = |(index, segment): (usize, &libstor::linear::Segment)| {
+            let lower = detail.lowers.get(segment.lower as usize);
+            let gone = if lower.is_some_and(|lower| lower.gone) { "gone" } else { "ok" };
+            [
+                index.to_string(),
+                Iec(segment.start).to_string(),
+                Iec(segment.length).to_string(),
+                lower.map_or("?".into(), |lower| format!("{} ({})", lower.disk, lower.number)),
+                Iec(segment.lower_start).to_string(),
+                lower.map_or("?".into(), |lower| Iec(lower.size).to_string()),
+                gone.into(),
+            ]
+        };
+        let heads = [
+            ("SEGMENT", Right),
+            ("START", Right),
+            ("LENGTH", Right),
+            ("ON", Left),
+            ("FROM", Right),
+            ("OF", Right),
+            ("STATE", Left),
+        ];
+        table::write(self.out, heads, &detail.segments.iter().enumerate().map(row).collect::<Vec<_>>())
+    }
+
+    pub(crate) fn change(&mut self, change: &Change) -> io::Result<()> {
+        if self.json {
+            return self.document(change);
+        }
+        writeln!(self.out, "{}", change.text)
+    }
+
+    pub(crate) fn engines(&mut self, engines: &[Engine]) -> io::Result<()> {
+        #[derive(Serialize)]
+        struct Engines<'a> {
+            engines: &'a [Engine],
+        }
+        if self.json {
+            return self.document(Engines { engines });
+        }
+        let row = |engine: &Engine| {
+            let active = if engine.active { "active" } else { "-" };
+            [engine.version.clone(), engine.abi.to_string(), active.into(), engine.volumes.to_string()]
+        };
+        let heads = [("VERSION", Left), ("ABI", Right), ("STATE", Left), ("VOLUMES", Right)];
+        table::write(self.out, heads, &engines.iter().map(row).collect::<Vec<_>>())
+    }
+
+    pub(crate) fn switch(&mut self, switch: &Switch, dry_run: bool) -> io::Result<()> {
+        #[derive(Serialize)]
+        struct Dry<'a> {
+            dry_run: bool,
+            #[serde(flatten)]
+            switch: &'a Switch,
+        }
+        if self.json {
+            return self.document(Dry { dry_run, switch });
+        }
+        let row = |result: &libstor::engine::Move| {
+            let error = result.error.map(|error| format!("{error:?}"));
+            let pause = if result.pause.is_zero() { "-".into() } else { milliseconds(result.pause) };
+            [result.volume.clone(), result.outcome.word().into(), pause, error.unwrap_or("-".into())]
+        };
+        let outcome = if dry_run { "WOULD BE" } else { "OUTCOME" };
+        let heads = [("VOLUME", Left), (outcome, Left), ("PAUSE", Right), ("ERROR", Left)];
+        table::write(self.out, heads, &switch.results.iter().map(row).collect::<Vec<_>>())?;
+        match (switch.median, switch.max) {
+            (Some(median), Some(max)) if !dry_run => {
+                let [median, max] = [median, max].map(|pause| milliseconds(Duration::from_nanos(pause)));
+                writeln!(self.out, "pause: median {median}, max {max}")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn version(&mut self, version: &Version) -> io::Result<()> {
+        if self.json {
+            return self.document(version);
+        }
+        writeln!(self.out, "storctl  {} (control ABI {})", version.storctl, version.abi)?;
+        match &version.module {
+            Some(libstor::Module { version, abi_min, abi_max, engine_abi }) => {
+                writeln!(self.out, "module   {version} (control ABI {abi_min} to {abi_max}, engine ABI {engine_abi})")
+            }
+            None => writeln!(self.out, "module   not loaded"),
+        }
+    }
+
+    /// Prints an event at once, so that a reader sees it when it comes.
+    pub(crate) fn event(&mut self, event: &Event) -> io::Result<()> {
+        if self.json {
+            self.document(event)?;
+            return self.out.flush();
+        }
+        let subject = if event.name.is_empty() { "-" } else { &event.name };
+        let value = match event.value() {
+            Value::None => String::new(),
+            Value::Size(size) => Iec(size).to_string(),
+            Value::ReadOnly(true) => "on".into(),
+            Value::ReadOnly(false) => "off".into(),
+            Value::Pause(pause) => format!("pause {}", milliseconds(pause)),
+            Value::Errno(errno) => format!("{errno:?}"),
+            Value::Lower(index) => format!("device {index}"),
+            Value::Errors(count) => format!("{count} errors"),
+            Value::Lost(count) => format!("{count} events"),
+            Value::Unknown(value) => format!("type {} value {value}", event.kind),
+        };
+        let time = Duration::from_nanos(event.time);
+        let line =
+            format!("[{:5}.{:06}]  {:14}  {subject}  {value}", time.as_secs(), time.subsec_micros(), event.word());
+        writeln!(self.out, "{}", line.trim_end())?;
+        self.out.flush()
+    }
+}
+
+/// Prints an error on `out`, in one line.
+pub(crate) fn error(out: &mut dyn Write, as_json: bool, error: &Error) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        error: Fields<'a>,
+    }
+    #[derive(Serialize)]
+    struct Fields<'a> {
+        kind: libstor::Kind,
+        code: u8,
+        message: String,
+        context: &'a str,
+        cause: &'a str,
+        help: Option<&'a str>,
+        errno: Option<String>,
+    }
+    if !as_json {
+        return writeln!(out, "storctl: {error}");
+    }
+    let fields = Fields {
+        kind: error.kind,
+        code: error.kind.code(),
+        message: error.to_string(),
+        context: &error.context,
+        cause: &error.cause,
+        help: error.help.as_deref(),
+        errno: error.errno_name(),
+    };
+    json(out, Body { error: fields })
+}
+
+pub(crate) fn json(out: &mut dyn Write, body: impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, &Document { schema: SCHEMA, body })?;
+    writeln!(out)
+}
+
+fn state(state: u32) -> String {
+    let words: Vec<_> = state_words(state).collect();
+    if words.is_empty() {
+        "ok".into()
+    } else {
+        words.join(",")
+    }
+}
+
+fn waits(wait: &Wait) -> String {
+    let reason = match wait.reason {
+        "resume" => "'storctl volume resume'",
+        "lower" => "its devices",
+        other => other,
+    };
+    match wait.for_ns {
+        Some(time) => format!("{reason}, for {}", ago(time)),
+        None => reason.into(),
+    }
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{}.{:03} ms", time.as_millis(), time.subsec_micros() % 1000)
+}
