@@ -8,6 +8,7 @@ ROOT=$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd)
 CACHE=${STOR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/stor}
 JOBS=${JOBS:-$(nproc)}
 export LC_ALL=C.UTF-8
+shopt -s inherit_errexit
 mkdir -p "$CACHE"
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }

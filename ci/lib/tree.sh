@@ -31,13 +31,18 @@ in_builder() {
 object_tree() {
 	local tree inputs
 	inputs=$({
-		cat "$ROOT/ci/lib/tree.sh"
+		declare -f make_tree
 		echo "$version"
 		package_version "$from" rustc "gcc-$gcc" bindgen
 	} | sha256sum | cut -c1-12)
 	tree=$CACHE/trees/$release/$inputs
 	once "$tree" make_tree "$tree"
 	echo "$tree"
+}
+
+# remove_former TREE: the trees of earlier recipes or toolchains for the same kernel
+remove_former() {
+	find "${1%/*}" -mindepth 1 -maxdepth 1 ! -name "${1##*/}*" -exec rm -rf {} +
 }
 
 make_tree() {
@@ -61,6 +66,7 @@ make_tree() {
 	same_config "$tree"
 	in_builder "$tree/log" make -C "$source" O="$tree" "-j$JOBS" prepare modules_prepare
 	same_symbols "$tree"
+	remove_former "$tree"
 	say "made the Rust metadata of $release in $((SECONDS - started)) s"
 }
 
