@@ -4,6 +4,7 @@
 
 use super::bdev::Lower;
 use super::module::this_module;
+use super::noio::NoIo;
 use super::queue_limits::QueueLimits;
 use super::tag_set::TagSet;
 use super::{clock, ffi, Driver};
@@ -234,9 +235,9 @@ impl<D: Driver> Disk<D> {
             return Err(EBUSY);
         }
         let since = clock::now();
-        let noio = ffi::stor_noio_save();
+        let noio = NoIo::enter();
         // INVARIANT: Dropping it undoes what has happened so far.
-        let guard = Frozen { disk: self, noio, since };
+        let guard = Frozen { disk: self, since, _noio: noio };
         // SAFETY: A disk's queue. Freeze first and wait after it; never quiesce first: that would keep queued
         // requests from draining.
         let left = unsafe {
@@ -316,8 +317,8 @@ impl<D: Driver> Drop for Disk<D> {
 /// The only one of its disk. Its queue's freeze was started, and memory allocations start no I/O.
 pub struct Frozen<'a, D: Driver> {
     disk: &'a Disk<D>,
-    noio: u32,
     since: u64,
+    _noio: NoIo,
 }
 
 impl<D: Driver> Frozen<'_, D> {
@@ -337,7 +338,6 @@ impl<D: Driver> Drop for Frozen<'_, D> {
     fn drop(&mut self) {
         // SAFETY: The freeze was started by this task.
         unsafe { bindings::blk_mq_unfreeze_queue_nomemrestore(self.disk.queue()) };
-        ffi::stor_noio_restore(self.noio);
         self.disk.shared.frozen.store(0, kernel::sync::atomic::ordering::Release);
     }
 }

@@ -20,6 +20,7 @@ pub mod ffi;
 pub mod gendisk;
 pub mod miscdevice;
 pub mod module;
+pub mod noio;
 pub mod queue_limits;
 pub mod request;
 pub mod status;

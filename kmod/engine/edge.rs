@@ -74,14 +74,14 @@ impl<T: Target> Vtable<T> {
     }
 
     unsafe extern "C" fn map(context: *mut c_void, request: *const MapRequest, piece: *mut Piece) -> u32 {
+        #[cfg(stor_test)]
+        super::fault::called();
         // SAFETY: By the ABI.
         let (target, request) = unsafe { (Self::target(context), &*request) };
         match target.map(request) {
             Ok(run) => {
                 // SAFETY: By the ABI.
                 unsafe { piece.write(run) };
-                #[cfg(stor_test)]
-                super::fault::map();
                 0
             }
             Err(status) => status.raw(),

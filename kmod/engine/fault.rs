@@ -11,8 +11,8 @@
 //! | 4 | `load`, but for the first time of each object: a failed switch cannot go back |
 //! | 8 | `close` |
 //!
-//! Every such engine also counts requests between `map` and `end`, and says so loudly if one is left when the
-//! objects are closed: that would be a request that crosses engines.
+//! Every such engine also warns if it is asked to map or settle while none of its objects is loaded: that would be
+//! a request that outlived its engine.
 
 use kernel::prelude::*;
 use kernel::sync::atomic::{ordering::Relaxed, Atomic};
@@ -21,6 +21,8 @@ static FAIL: Atomic<u32> = Atomic::new(0);
 static ABI: Atomic<u32> = Atomic::new(0);
 static LOADS: Atomic<u32> = Atomic::new(0);
 static PREPARED: Atomic<u32> = Atomic::new(0);
+/// Objects that are loaded now.
+static LOADED: Atomic<i32> = Atomic::new(0);
 
 /// Takes over the module's parameters.
 pub fn set(fail: u32, abi: u32) {
@@ -48,18 +50,23 @@ pub(super) fn prepare() -> Result {
 pub(super) fn load() -> Result {
     fails(2)?;
     // Objects are loaded one after the other, so the first loads are as many as there were objects made.
-    let first = LOADS.fetch_add(1u32, Relaxed) < PREPARED.load(Relaxed);
-    if first {
-        Ok(())
-    } else {
-        fails(4)
+    if LOADS.fetch_add(1u32, Relaxed) >= PREPARED.load(Relaxed) {
+        fails(4)?;
     }
+    LOADED.add(1i32, Relaxed);
+    Ok(())
 }
 
 pub(super) fn close() -> Result {
+    LOADED.fetch_sub(1, Relaxed);
     fails(8)
 }
 
-pub(super) fn map() {}
+/// Called whenever a request comes in or is settled.
+pub(super) fn called() {
+    kernel::warn_on!(LOADED.load(Relaxed) <= 0);
+}
 
-pub(super) unsafe extern "C" fn end(_: *mut core::ffi::c_void, _: u32) {}
+pub(super) unsafe extern "C" fn end(_: *mut core::ffi::c_void, _: u32) {
+    called();
+}

@@ -61,7 +61,7 @@ impl Drop for Published {
         // The module count was zero: the node is closed, no engine is loaded, no volume is open. Volumes that no
         // engine drives may still be there.
         self.node = None;
-        let volumes = self.front.state.lock().take_volumes();
+        let volumes = self.front.lock().take_volumes();
         drop(volumes);
         FRONT.store(core::ptr::null_mut(), Release);
     }
@@ -200,7 +200,7 @@ unsafe fn register(ops: *const EngineOps) -> Result {
     let version = engine.version();
     let name = text::from_field(&version).map_err(|_| EINVAL)?;
     let front = front().ok_or(ENODEV)?;
-    front.state.lock().add_engine(engine)?;
+    front.lock().add_engine(engine)?;
     pr_info!("engine {name} registered\n");
     tell(front, uapi::STOR_EVENT_ENGINE_ADDED, &version);
     Ok(())
@@ -214,7 +214,7 @@ unsafe fn register(ops: *const EngineOps) -> Result {
 #[no_mangle]
 pub unsafe extern "C" fn stor_engine_unregister(ops: *const EngineOps) {
     let (Some(front), Some(pointer)) = (front(), NonNull::new(ops.cast_mut())) else { return };
-    let Some(engine) = front.state.lock().remove_engine(|engine| engine.ops == pointer) else { return };
+    let Some(engine) = front.lock().remove_engine(|engine| engine.ops == pointer) else { return };
     let version = engine.version();
     // The front ends requests and the engine never does, so nothing of the engine can be on a CPU now; yet an
     // engine's own callbacks may still be returning in a preempted task, and only this waits for them.
@@ -284,5 +284,106 @@ impl Line {
 impl core::fmt::Write for Line {
     fn write_str(&mut self, text: &str) -> core::fmt::Result {
         self.field(text.as_bytes())
+    }
+}
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kunit_tests(stor_hand_over)]
+mod tests {
+    use super::*;
+    use crate::front::registry::hand_over;
+
+    /// What an object of the fake engine does: which calls fail, and what was called.
+    struct Fake {
+        fail_load: u32,
+        fail_close: bool,
+        loads: Atomic<i32>,
+        freed: Atomic<i32>,
+    }
+
+    unsafe extern "C" fn load(context: *mut c_void) -> c_int {
+        // SAFETY: The context of a fake object.
+        let fake = unsafe { &*context.cast::<Fake>() };
+        let count = fake.loads.fetch_add(1, Acquire);
+        if fake.fail_load & (1 << count) != 0 {
+            EIO.to_errno()
+        } else {
+            0
+        }
+    }
+
+    unsafe extern "C" fn close(context: *mut c_void) -> c_int {
+        // SAFETY: The context of a fake object.
+        if unsafe { &*context.cast::<Fake>() }.fail_close {
+            EIO.to_errno()
+        } else {
+            0
+        }
+    }
+
+    unsafe extern "C" fn free(context: *mut c_void) {
+        // SAFETY: The context of a fake object.
+        unsafe { &*context.cast::<Fake>() }.freed.fetch_add(1, Acquire);
+    }
+
+    unsafe extern "C" fn map(_: *mut c_void, _: *const MapRequest, _: *mut Piece) -> u32 {
+        0
+    }
+
+    static OPS: ObjectOps = ObjectOps { load, close, free, map, end: None };
+
+    fn fake(fail_load: u32, fail_close: bool) -> Result<KBox<Fake>> {
+        Ok(KBox::new(Fake { fail_load, fail_close, loads: Atomic::new(0), freed: Atomic::new(0) }, GFP_KERNEL)?)
+    }
+
+    fn object(fake: &Fake) -> Result<Object> {
+        // SAFETY: This module is running.
+        let module = unsafe { ModuleRef::get(crate::block::module::this_module().cast()) }?;
+        let context = (&raw const *fake).cast_mut().cast();
+        Ok(Object { context, map: OPS.map, end: None, table: &OPS, loaded: false, _module: module })
+    }
+
+    fn freed(fake: &Fake) -> i32 {
+        fake.freed.load(Acquire)
+    }
+
+    #[test]
+    fn new_takes_over() -> Result {
+        let (old, new) = (fake(0, false)?, fake(0, false)?);
+        let mut place = Some(object(&old)?);
+        let given_back = hand_over(&mut place, object(&new)?)?;
+        assert!(given_back.is_some() && freed(&old) == 0);
+        drop(given_back);
+        assert!(place.is_some() && freed(&old) == 1 && freed(&new) == 0);
+        Ok(())
+    }
+
+    #[test]
+    fn refused_load_goes_back() -> Result {
+        let (old, new) = (fake(0, false)?, fake(1, false)?);
+        let mut place = Some(object(&old)?);
+        assert!(hand_over(&mut place, object(&new)?).is_err());
+        assert!(place.is_some() && freed(&new) == 1 && freed(&old) == 0);
+        Ok(())
+    }
+
+    #[test]
+    fn refused_close_goes_on() -> Result {
+        let (old, new) = (fake(0, true)?, fake(0, false)?);
+        let mut place = Some(object(&old)?);
+        assert!(hand_over(&mut place, object(&new)?).is_err());
+        assert!(place.is_some() && freed(&new) == 1 && freed(&old) == 0);
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_left_is_dead_until_revived() -> Result {
+        let (old, new, third) = (fake(1, false)?, fake(1, false)?, fake(0, false)?);
+        let mut place = Some(object(&old)?);
+        assert!(hand_over(&mut place, object(&new)?).is_err());
+        assert!(place.is_none() && freed(&new) == 1 && freed(&old) == 1);
+        assert!(hand_over(&mut place, object(&third)?)?.is_none());
+        assert!(place.is_some());
+        Ok(())
     }
 }

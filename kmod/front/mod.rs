@@ -11,8 +11,9 @@
 //!
 //! # Locks, outermost first
 //!
-//! 1. [`Front::state`]: every control call that looks at or changes a volume or engine. Held while a queue drains,
-//!    which takes at most [`DRAIN_MS`] each. User memory is never touched under it: it might lie on a frozen disk.
+//! 1. [`Front::state`], taken by [`Front::lock`]: every control call that looks at or changes a volume or engine. Held while a queue drains,
+//!    which takes at most [`DRAIN_MS`] each. Under it user memory is never touched and memory is never made free by
+//!    I/O: that I/O might be on a suspended volume, which only a holder of this lock can resume.
 //! 2. a disk's limits lock, then the freeze of its queue ([`crate::block::gendisk::Frozen`]).
 //! 3. [`notice::Notice`]'s label, the event ring: leaves, nothing else is taken under them.
 //!
@@ -21,15 +22,22 @@
 pub mod control;
 pub mod edge;
 pub mod event;
+#[cfg(CONFIG_KUNIT = "y")]
+mod kunit;
 pub mod notice;
 pub mod registry;
 pub mod switch;
 pub mod volume;
 
 use crate::block::gendisk::DiskOperations;
+use crate::block::noio::NoIo;
+use core::ops::{Deref, DerefMut};
 use kernel::new_mutex;
 use kernel::prelude::*;
+use kernel::sync::lock::mutex::MutexBackend;
+use kernel::sync::lock::Guard;
 use kernel::sync::Mutex;
+use registry::State;
 
 /// Version of the front.
 pub const VERSION: &str = "0.1.0";
@@ -42,7 +50,7 @@ pub const DRAIN_MS: u32 = 10_000;
 #[pin_data]
 pub struct Front {
     #[pin]
-    pub state: Mutex<registry::State>,
+    state: Mutex<State>,
     #[pin]
     pub events: event::Events,
     pub operations: DiskOperations<volume::Volume>,
@@ -51,9 +59,38 @@ pub struct Front {
 impl Front {
     fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            state <- new_mutex!(registry::State::new(), "stor_state"),
+            state <- new_mutex!(State::new(), "stor_state"),
             events <- event::Events::new(),
             operations: DiskOperations::new()?,
         })
+    }
+}
+
+/// The state, locked.
+pub struct Locked<'a> {
+    // Unlocked before the scope ends.
+    state: Guard<'a, State, MutexBackend>,
+    _noio: NoIo,
+}
+
+impl Front {
+    /// Locks the state.
+    pub fn lock(&self) -> Locked<'_> {
+        let noio = NoIo::enter();
+        Locked { state: self.state.lock(), _noio: noio }
+    }
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
     }
 }

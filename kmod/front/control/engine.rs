@@ -11,7 +11,7 @@ use kernel::prelude::*;
 pub(super) fn list(front: &Front, call: &Call) -> Result {
     let mut argument = call.admin::<uapi::stor_engine_list>(0)?;
     let mut rows = KVec::new();
-    for row in front.state.lock().engine_rows() {
+    for row in front.lock().engine_rows() {
         let info = uapi::stor_engine_info {
             version: row.version,
             abi: ENGINE_ABI,
@@ -29,7 +29,7 @@ pub(super) fn list(front: &Front, call: &Call) -> Result {
 pub(super) fn switch(front: &Front, call: &Call) -> Result {
     let mut argument = call.admin::<uapi::stor_engine_switch>(0)?;
     check_text(&argument.version)?;
-    let outcome = switching::switch(&mut front.state.lock(), argument.version)?;
+    let outcome = switching::switch(&mut front.lock(), argument.version)?;
     argument.count = outcome.results.len() as u32;
     write_array(argument.results, argument.capacity, &outcome.results)?;
     call.write(&argument)?;

@@ -51,14 +51,14 @@ pub(super) fn create(front: &'static Front, call: &Call) -> Result {
         )?,
     };
     {
-        let mut state = front.state.lock();
+        let mut state = front.lock();
         let entry = state.create(front, creation)?;
         argument.index = entry.index;
         (argument.major, argument.minor) = major_minor(entry.disk.device());
     }
     call.write(&argument).inspect_err(|_| {
         // A call that fails has changed nothing. If someone was quick enough to open it, it stays.
-        let _ = front.state.lock().remove(&argument.uuid);
+        let _ = front.lock().remove(&argument.uuid);
     })
 }
 
@@ -69,17 +69,17 @@ fn named(call: &Call) -> Result<[u8; 16]> {
 
 pub(super) fn remove(front: &Front, call: &Call) -> Result {
     let uuid = named(call)?;
-    front.state.lock().remove(&uuid)
+    front.lock().remove(&uuid)
 }
 
 pub(super) fn suspend(front: &Front, call: &Call) -> Result {
     let uuid = named(call)?;
-    front.state.lock().suspend(&uuid)
+    front.lock().suspend(&uuid)
 }
 
 pub(super) fn resume(front: &Front, call: &Call) -> Result {
     let uuid = named(call)?;
-    front.state.lock().resume(&uuid)
+    front.lock().resume(&uuid)
 }
 
 pub(super) fn reload(front: &Front, call: &Call) -> Result {
@@ -87,7 +87,7 @@ pub(super) fn reload(front: &Front, call: &Call) -> Result {
     let table =
         read_table(argument.size, (argument.lowers, argument.lower_count), (argument.config, argument.config_len))?;
     let shrink = argument.header.flags & uapi::STOR_RELOAD_SHRINK != 0;
-    front.state.lock().reload(&argument.uuid, table, shrink)
+    front.lock().reload(&argument.uuid, table, shrink)
 }
 
 pub(super) fn set(front: &Front, call: &Call) -> Result {
@@ -96,15 +96,15 @@ pub(super) fn set(front: &Front, call: &Call) -> Result {
         return Err(EINVAL);
     }
     if argument.mask == 0 {
-        return front.state.lock().find(&argument.uuid).map(|_| ());
+        return front.lock().find(&argument.uuid).map(|_| ());
     }
-    front.state.lock().set_read_only(&argument.uuid, argument.value & uapi::STOR_SET_READ_ONLY != 0)
+    front.lock().set_read_only(&argument.uuid, argument.value & uapi::STOR_SET_READ_ONLY != 0)
 }
 
 pub(super) fn rename(front: &Front, call: &Call) -> Result {
     let argument = call.admin::<uapi::stor_rename>(0)?;
     check_text(&argument.name)?;
-    front.state.lock().rename(&argument.uuid, argument.name)
+    front.lock().rename(&argument.uuid, argument.name)
 }
 
 fn info(entry: &Entry) -> uapi::stor_volume_info {
@@ -129,7 +129,7 @@ pub(super) fn list(front: &Front, call: &Call) -> Result {
     let mut argument = call.check::<uapi::stor_list>(0)?;
     let mut rows = KVVec::new();
     {
-        let state = front.state.lock();
+        let state = front.lock();
         for entry in state.volumes() {
             rows.push(info(entry), GFP_KERNEL)?;
         }
@@ -145,7 +145,7 @@ pub(super) fn status(front: &Front, call: &Call) -> Result {
     let mut lowers = KVec::new();
     let mut config = KVVec::new();
     {
-        let state = front.state.lock();
+        let state = front.lock();
         let entry = state.find(&argument.uuid)?;
         for lower in entry.lowers.iter() {
             let (major, minor) = major_minor(lower.device());
