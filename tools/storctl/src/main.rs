@@ -10,7 +10,7 @@ use args::{Command, Engine, Events, Noun, OnOff, Volume, VolumeChange};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use libstor::volume::{New, Resize};
-use libstor::{Error, Kind, Machine, Result, Simulated, Stor, System, Version};
+use libstor::{doctor, Error, Kind, Machine, Result, Simulated, Stor, System, Version};
 use print::Printer;
 use std::io;
 use std::path::Path;
@@ -102,7 +102,15 @@ fn run(command: &Command, printer: &mut Printer<'_>) -> std::result::Result<(), 
         }
         Noun::Events(options) => events(&connect(false)?, options, printer)?,
         Noun::Version => printer.version(&version(command)?)?,
-        Noun::Doctor(_) => {}
+        Noun::Doctor(options) => {
+            // A system below another folder does not run.
+            let live = command.simulate.is_some() || options.root == Path::new("/");
+            let report = doctor::examine(&options.root, live.then(|| connect(false)));
+            printer.report(&report)?;
+            if !report.ok {
+                return Err(Error::new(Kind::Failure, "Stor does not work here; see the problems above").into());
+            }
+        }
         Noun::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Command::command(), "storctl", &mut script);

@@ -3,6 +3,7 @@
 //! Answers as text for people, or as JSON for programs (docs/json.md).
 
 use crate::table::{self, Align::*};
+use libstor::doctor::{Finding, Report};
 use libstor::engine::{Engine, Switch};
 use libstor::event::{Event, Value};
 use libstor::linear::exact;
@@ -182,6 +183,19 @@ impl Printer<'_> {
             }
             None => writeln!(self.out, "module   not loaded"),
         }
+    }
+
+    pub(crate) fn report(&mut self, report: &Report) -> io::Result<()> {
+        if self.json {
+            return self.document(report);
+        }
+        for Finding { check, status, message, help } in &report.findings {
+            writeln!(self.out, "{:7}  {check:11}  {message}", status.word())?;
+            if let Some(help) = help {
+                writeln!(self.out, "{:20}  {help}", "")?;
+            }
+        }
+        Ok(())
     }
 
     /// Prints an event at once, so that a reader sees it when it comes.
