@@ -187,8 +187,10 @@ impl State {
         if creation.read_only {
             disk.set_read_only(true);
         }
-        show_disk(&mut disk, table.size / 512)?;
-        link(&mut disk, &lowers)?;
+        // From here on somebody may have the node open; until this is settled he waits.
+        let shown = show_disk(&mut disk, table.size / 512).and_then(|()| link(&mut disk, &lowers));
+        disk.driver().settle(shown.is_ok());
+        shown?;
         let entry = Entry {
             disk,
             index,

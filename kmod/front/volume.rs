@@ -11,8 +11,8 @@ use crate::block::request::{Op, Place, Request};
 use crate::block::status::Status;
 use crate::block::Driver;
 use kernel::prelude::*;
-use kernel::sync::atomic::{ordering::Full, ordering::Relaxed, Atomic};
-use kernel::sync::Arc;
+use kernel::sync::atomic::{ordering::Full, ordering::Relaxed, ordering::Release, Atomic};
+use kernel::sync::{Arc, Completion};
 
 /// The devices below a volume, in the order its configuration counts them.
 pub type Lowers = Arc<KVec<Lower>>;
@@ -40,20 +40,32 @@ impl Live {
 pub struct Volume {
     pub notices: Arc<Notices>,
     pool: BioSet,
-    /// Openers; [`REMOVED`] once it is to go.
+    /// Openers, or one of the two below.
     opens: Atomic<i32>,
+    /// Done when `opens` is no longer [`NEW`].
+    settled: Pin<KBox<Completion>>,
 }
 
-const REMOVED: i32 = -1;
+/// Its disk is visible, but making the volume may still fail: openers wait.
+const NEW: i32 = -1;
+/// It is to go: nobody can open it any more.
+const REMOVED: i32 = -2;
 
 impl Volume {
     pub fn new(notices: Arc<Notices>) -> Result<Self> {
-        Ok(Self { notices, pool: BioSet::new()?, opens: Atomic::new(0) })
+        let settled = KBox::pin_init(Completion::new(), GFP_KERNEL)?;
+        Ok(Self { notices, pool: BioSet::new()?, opens: Atomic::new(NEW), settled })
     }
 
     /// How many have it open.
     pub fn open_count(&self) -> u32 {
         u32::try_from(self.opens.load(Relaxed)).unwrap_or(0)
+    }
+
+    /// Lets openers in, if making the volume succeeded, or turns them away.
+    pub fn settle(&self, made: bool) {
+        self.opens.store(if made { 0 } else { REMOVED }, Release);
+        self.settled.complete_all();
     }
 
     /// Keeps anyone from opening it, for good. EBUSY if it is open.
@@ -100,8 +112,11 @@ impl Driver for Volume {
     }
 
     fn open(&self) -> Result {
+        if self.opens.load(Relaxed) == NEW {
+            self.settled.wait_for_completion();
+        }
         let mut count = self.opens.load(Relaxed);
-        while count != REMOVED {
+        while count >= 0 {
             match self.opens.cmpxchg(count, count.wrapping_add(1), Full) {
                 Ok(_) => return Ok(()),
                 Err(now) => count = now,
