@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# What scenarios have at hand, in the guest. Sourced by scenario-main; docs/testing.md tells how to use it.
+# shellcheck disable=SC2034 # some variables are for the scenarios
+
+REL=$(uname -r)
+STOR_KMOD=/stor/build/kmod/$REL
+PATH=/stor/build/tools:$PATH
+SCENARIO=$1
+undo=()
+# Nobody runs udev here unless a scenario does: libdevmapper makes its nodes itself.
+export DM_DISABLE_UDEV=1
+
+# --- how a scenario ends
+
+# fail TEXT: end, failed, for this reason
+fail() {
+	echo "why $*" >&3
+	exit 1
+}
+
+# skip REASON: end, skipped
+skip() {
+	echo "skip $*" >&3
+	exit 77
+}
+
+# defer COMMAND…: when the scenario ends, however it ends, run this; last in, first out; it must succeed
+defer() {
+	local -
+	set +x
+	undo=("$(printf '%q ' "$@")" "${undo[@]}")
+}
+
+# undefer: forget the last defer, because the scenario has done it
+undefer() {
+	local -
+	set +x
+	local -
+	set +x
+	undo=("${undo[@]:1}")
+}
+
+finish() {
+	local - status=$? command
+	set +x
+	trap - ERR
+	set +e
+	for command in "${undo[@]}"; do
+		echo "undo: $command"
+		if ! eval "$command"; then
+			((status)) || echo "why cleaning up failed: $command" >&3
+			((status)) || status=1
+		fi
+	done
+	exit "$status"
+}
+trap finish EXIT
+# on_error COMMAND STATUS: remember the line of the scenario that failed
+on_error() {
+	local - status=$2 frame
+	set +x
+	((BASH_SUBSHELL == 0)) || return "$status"
+	for ((frame = 1; frame < ${#BASH_SOURCE[@]}; frame++)); do
+		if [[ ${BASH_SOURCE[frame]} == "$SCENARIO" ]]; then
+			echo "why line ${BASH_LINENO[frame - 1]}: ${1//$'
+'/ }: exit status $status" >&3
+			return "$status"
+		fi
+	done
+}
+set -E
+trap 'on_error "$BASH_COMMAND" "$?"' ERR
+
+# --- what a scenario needs
+
+full() { [[ ${STOR_FULL-} ]]; }
+debug_kernel() { [[ -e /sys/kernel/debug/kmemleak ]]; }
+
+# count SAMPLE FULL: how often, in this run
+count() { if full; then echo "$2"; else echo "$1"; fi; }
+
+# need_module NAME [PARAMETER…]: load it, or skip
+need_module() {
+	[[ -d /sys/module/${1//-/_} && $# == 1 ]] || modprobe "$@" || skip "this kernel has no module $1"
+}
+
+# host REQUEST…: have the harness do something to the machine from outside:
+#   unplug DISK | plug DISK | resize DISK BYTES | throttle DISK IOPS       DISK is disk0, disk1, …
+host() {
+	local - answer
+	set +x
+	echo "host $*" >&3
+	read -r answer <&3
+	[[ $answer == ok ]] || fail "host $*: $answer"
+}
+
+# --- checks
+
+# refuse REGEX COMMAND…: it must fail, with one line on standard error that matches
+refuse() {
+	local - regex=$1 said status=0
+	set +x
+	shift
+	said=$("$@" 2>&1 >/dev/null) || status=$?
+	((status)) || fail "should be refused: $*"
+	((status < 126)) || fail "died with $status: $*: $said"
+	[[ $said != *$'\n'* ]] || fail "says more than one line: $*: ${said//$'\n'/ | }"
+	[[ $said =~ $regex ]] || fail "should say '$regex': $*: $said"
+}
+
+# equal WHAT A B
+equal() {
+	local -
+	set +x
+	[[ $2 == "$3" ]] || fail "$1: '$2', should be '$3'"
+}
+
+# eventually COMMAND…: it must succeed within 20 s
+eventually() {
+	local - end=$((SECONDS + 20))
+	set +x
+	until "$@"; do
+		((SECONDS < end)) || fail "did not come true in time: $*"
+		sleep 0.1
+	done
+}
+
+# --- devices
+
+# disk N: print the node of the N-th disk of the header, as soon as it is there
+disk() {
+	local - entry end=$((SECONDS + 10))
+	set +x
+	while ((SECONDS < end)); do
+		for entry in /sys/block/{vd,nvme,sd}*; do
+			case $entry in
+			*/vd*) [[ $(<"$entry/serial") == "disk$1" ]] || continue ;;
+			*/nvme*) [[ $(<"$entry/device/serial") =~ ^disk$1\ *$ ]] || continue ;;
+			*/sd*) grep -aq "disk$1\$" "$entry/device/vpd_pg80" || continue ;;
+			esac
+			echo "/dev/${entry##*/}"
+			return
+		done 2>/dev/null
+		sleep 0.1
+	done
+	fail "no disk$1"
+}
+
+# ram_disks: /dev/ram0 … ram3, 64 MiB each, empty
+ram_disks() {
+	local node
+	if [[ -e /dev/ram0 ]]; then
+		for node in /dev/ram[0-3]; do blkdiscard "$node"; done
+	else
+		modprobe brd rd_nr=4 rd_size=65536 || skip "this kernel has no brd"
+		defer rmmod brd
+	fi
+}
+
+# null_disk NAME ATTRIBUTE=VALUE…: a null_blk disk; print its node
+null_disk() {
+	local dir=/sys/kernel/config/nullb/$1 word
+	[[ -d /sys/kernel/config/nullb ]] || modprobe null_blk nr_devices=0 || skip "this kernel has no null_blk"
+	mkdir "$dir"
+	for word in "${@:2}"; do
+		echo "${word#*=}" >"$dir/${word%%=*}"
+	done
+	echo 1 >"$dir/power"
+	echo "/dev/$1"
+}
+
+# drop_null_disk NAME
+drop_null_disk() {
+	rmdir "/sys/kernel/config/nullb/$1"
+}
+
+# loop_disk FILE SIZE: a loop device with direct I/O where it can; print its node
+loop_disk() {
+	truncate -s "$2" "$1"
+	losetup --find --show "$1"
+}
+
+# dm NAME TABLE: a device-mapper device; its node is /dev/mapper/NAME
+dm() {
+	dmsetup create "$1" --table "$2"
+}

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: GPL-2.0
+"""One guest under QEMU: its console, its two ports (ctl, out), its monitor."""
+import json
+import os
+import re
+import selectors
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+BOOT_LIMIT = 180        # seconds until the agent answers
+HOST_LIMIT = 30         # seconds for the monitor to do what a scenario asks
+MODULES = {"virtio": "", "nvme": "nvme", "scsi": "virtio_scsi,sd_mod"}     # that a driver of disks needs in the guest
+QEMU = "qemu-system-x86_64"
+
+
+class Dead(Exception):
+    """The guest ended, or never came up."""
+
+
+class Late(Exception):
+    """A time limit passed."""
+
+
+def kvm_works(kernel, cache):
+    """Boots a kernel under KVM: some hosts open /dev/kvm, make a virtual machine, and then hang in it."""
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return False
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    known = cache / "kvm-probe"
+    if known.exists() and known.read_text().split()[:1] == [boot]:
+        return known.read_text().split()[1] == "yes"
+    command = [QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-accel", "kvm",
+               "-cpu", "max", "-smp", "2", "-m", "512", "-serial", "stdio", "-kernel", kernel / "vmlinuz",
+               "-initrd", kernel / "initrd", "-append", "console=ttyS0 quiet panic=-1 stor_vm.probe"]
+    try:
+        run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=15, check=False)
+        works = b"stor-vm: probe ok" in run.stdout
+    except subprocess.TimeoutExpired:
+        works = False
+    known.write_text(f"{boot} {'yes' if works else 'no'}\n")
+    return works
+
+
+def emulator_forgets():
+    """Whether this QEMU has the defect that console.emulator_fault() tells of."""
+    version = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(map(int, re.search(r"version (\d+)\.(\d+)", version).groups())) < (8, 1)
+
+
+class Machine:
+    def __init__(self, kernel, root, accel, *, disks=(), mem=1024, cpus=2, cmdline="", extra=(), work=None, log=None,
+                 cpu="max", accel_args=()):
+        self.log = log
+        self.lines = []                 # of the console, since the log was last changed
+        self.notes = []                 # of the agent, other than answers
+        self.part = {}                  # unfinished lines
+        self.events = []
+        self.answers = {}
+        self.echo = None                # called with each line that a scenario prints
+        self.raw = None                 # called with what the console prints, as it comes
+        self.started = time.monotonic()
+        self.dir = Path(tempfile.mkdtemp(prefix="stor-vm."))
+        self.listeners = {}
+        for name in ("con", "ctl", "out", "qmp"):
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(str(self.dir / name))
+            listener.listen(1)
+            self.listeners[name] = listener
+        self.disks = {f"disk{i}": disk for i, disk in enumerate(disks)}
+        self.work = work
+        release = (kernel / "release").read_text().strip()
+        # loglevel: the agent raises it; acpi=noirq: interrupts come by message, and the routing code is slow to emulate.
+        append = f"console=ttyS0 loglevel=5 panic=-1 oops=panic sysrq_always_enabled printk.devkmsg=on " \
+                 f"mitigations=off acpi=noirq {cmdline}"
+        if "debug" in release:
+            append += " panic_on_warn=1 kasan.fault=panic"
+        modules = sorted({MODULES[disk.driver] for disk in disks} - {""})
+        if modules:
+            append += f" STOR_MODULES={','.join(modules)}"
+        self.command = [
+            QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "pc",
+            "-accel", accel, *accel_args, "-cpu", cpu, "-smp", str(cpus), "-m", str(mem),
+            "-kernel", str(kernel / "vmlinuz"), "-initrd", str(kernel / "initrd"), "-append", append,
+            *(arg for name in self.listeners
+              for arg in ("-chardev", f"socket,id={name},path={self.dir / name}")),
+            "-serial", "chardev:con", "-mon", "chardev=qmp,mode=control", "-device", "virtio-serial-pci",
+            "-device", "virtserialport,chardev=ctl,name=ctl", "-device", "virtserialport,chardev=out,name=out",
+            *self.image("root", root), *self.image("modules", kernel / "modules.img"),
+            "-virtfs", f"local,path={ROOT},mount_tag=stor,security_model=none,readonly=on,multidevs=remap",
+            "-virtfs", f"local,path={work / 'out'},mount_tag=out,security_model=none,multidevs=remap",
+        ]
+        if any(disk.driver == "scsi" for disk in disks):
+            self.command += ["-device", "virtio-scsi-pci,id=scsi"]
+        for name, disk in self.disks.items():
+            image = work / f"{name}.img"
+            if not image.exists():
+                with open(image, "wb") as file:
+                    file.truncate(disk.size)
+            self.command += ["-blockdev", self.node(name, image), "-device", self.device(name)]
+        self.command += extra
+
+    @staticmethod
+    def image(name, path):
+        return ("-blockdev", f"driver=raw,node-name={name},read-only=on,file.driver=file,file.filename={path}",
+                "-device", f"virtio-blk-pci,drive={name},serial={name}")
+
+    @staticmethod
+    def node(name, image):
+        return json.dumps({"driver": "throttle", "node-name": name, "throttle-group": f"{name}-limit", "discard": "unmap",
+                           "file": {"driver": "raw", "discard": "unmap", "detect-zeroes": "unmap",
+                                    "file": {"driver": "file", "filename": str(image), "discard": "unmap"}}})
+
+    def device(self, name):
+        disk = self.disks[name]
+        driver = {"virtio": "virtio-blk-pci", "nvme": "nvme", "scsi": "scsi-hd,bus=scsi.0"}[disk.driver]
+        return ",".join([driver, f"drive={name}", f"serial={name}", f"id={name}", *disk.properties])
+
+    # --- life
+
+    def start(self):
+        """Boots and waits for the agent."""
+        for name in self.disks:
+            self.command[1:1] = ["-object", f"throttle-group,id={name}-limit"]
+        errors = open(self.dir / "qemu.err", "wb")
+        self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+        errors.close()
+        self.selector = selectors.DefaultSelector()
+        self.socket = {}
+        for name, listener in self.listeners.items():
+            listener.settimeout(10)
+            try:
+                self.socket[name], _ = listener.accept()
+            except TimeoutError:
+                raise Dead("qemu did not start" + self.errors())
+            listener.close()
+            self.part[name] = b""
+            self.selector.register(self.socket[name], selectors.EVENT_READ, name)
+        self.qmp("qmp_capabilities")
+        self.wait(lambda: any(note.startswith("ready") for note in self.notes), BOOT_LIMIT)
+
+    def errors(self):
+        text = (self.dir / "qemu.err").read_text(errors="replace").strip()
+        return ": " + text.splitlines()[-1] if text else ""
+
+    def close(self):
+        """Pulls the plug."""
+        if getattr(self, "process", None):
+            self.process.kill()
+            self.process.wait()
+            try:
+                while self.pump(0.1):
+                    pass
+            except Dead:
+                pass
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def power_off(self, limit=60):
+        self.send("poweroff")
+        try:
+            self.wait(lambda: False, limit)
+        except Dead:
+            pass
+
+    # --- talk
+
+    def send(self, line):
+        self.socket["ctl"].sendall(line.encode() + b"\n")
+
+    def pump(self, seconds):
+        """Takes in what the guest says within that time. False: nothing came."""
+        ready = self.selector.select(seconds)
+        for key, _ in ready:
+            try:
+                data = key.fileobj.recv(65536)
+            except ConnectionError:
+                data = b""
+            if not data:
+                self.selector.unregister(key.fileobj)
+                if not self.selector.get_map():
+                    raise Dead("the guest ended" + self.errors())
+                continue
+            if key.data == "con" and self.raw:
+                self.raw(data)
+            *lines, self.part[key.data] = (self.part[key.data] + data).split(b"\n")
+            for line in lines:
+                self.take(key.data, line.decode(errors="replace").rstrip("\r"))
+        if not ready and self.process.poll() is not None:
+            raise Dead("the guest ended" + self.errors())
+        return bool(ready)
+
+    def take(self, source, line):
+        if source == "con":
+            self.lines.append(line)
+            self.write(line)
+        elif source == "out":
+            self.write(f"{time.monotonic() - self.started:9.2f} | {line}")
+            if self.echo:
+                self.echo(line)
+        elif source == "ctl":
+            if line.startswith("host "):
+                self.send(self.host(line.split()[1:]))
+            else:
+                self.notes.append(line)
+        else:
+            message = json.loads(line)
+            if "event" in message:
+                self.events.append(message)
+            elif "id" in message:
+                self.answers[message["id"]] = message
+
+    def write(self, line):
+        if self.log:
+            self.log.write(line + "\n")
+            self.log.flush()
+
+    def wait(self, done, limit):
+        end = time.monotonic() + limit
+        while not done():
+            left = end - time.monotonic()
+            if left <= 0:
+                raise Late
+            self.pump(min(left, 1))
+
+    def settle(self, seconds):
+        """Lets late kernel messages come."""
+        end = time.monotonic() + seconds
+        try:
+            while (left := end - time.monotonic()) > 0:
+                self.pump(left)
+        except Dead:
+            pass
+
+    def explain(self):
+        """After a time limit: has the kernel print where its tasks are."""
+        try:
+            for key in b"wl":
+                self.qmp("chardev-send-break", id="con")
+                self.settle(0.5)
+                self.socket["con"].sendall(bytes([key]))
+                self.settle(2)
+        except (Dead, Late, OSError, RuntimeError):
+            pass
+
+    # --- the monitor
+
+    def qmp(self, execute, **arguments):
+        number = f"{execute}-{len(self.answers)}-{time.monotonic()}"
+        message = {"execute": execute, "arguments": arguments, "id": number}
+        self.socket["qmp"].sendall(json.dumps(message).encode() + b"\n")
+        self.wait(lambda: number in self.answers, HOST_LIMIT)
+        answer = self.answers[number]
+        if "error" in answer:
+            raise RuntimeError(answer["error"]["desc"])
+        return answer["return"]
+
+    def host(self, words):
+        """What a scenario asks of the host (`host …` in lib/guest.sh): done, it answers ok."""
+        try:
+            match words:
+                case ["unplug", disk] if disk in self.disks:
+                    seen = len(self.events)
+                    self.qmp("device_del", id=disk)
+                    self.wait(lambda: any(e["event"] == "DEVICE_DELETED" and e["data"].get("device") == disk
+                                          for e in self.events[seen:]), HOST_LIMIT)
+                case ["plug", disk] if disk in self.disks:
+                    driver, *rest = self.device(disk).split(",")
+                    self.qmp("device_add", driver=driver, **dict(word.split("=", 1) for word in rest))
+                case ["resize", disk, size] if disk in self.disks:
+                    self.qmp("block_resize", **{"node-name": disk, "size": int(size)})
+                case ["throttle", disk, iops] if disk in self.disks:
+                    # 0 takes the limit away
+                    self.qmp("qom-set", path=f"/objects/{disk}-limit", property="limits",
+                             value={"iops-total": int(iops)})
+                case _:
+                    return "error unknown request: " + " ".join(words)
+        except (RuntimeError, Late) as error:
+            return f"error {str(error) or 'the monitor did not answer in time'}"
+        return "ok"
