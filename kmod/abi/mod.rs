@@ -6,6 +6,6 @@
 pub mod ctypes;
 #[cfg(stor_kernel)]
 pub mod engine;
-#[allow(missing_docs, non_camel_case_types)]
+#[allow(missing_docs, non_camel_case_types, clippy::indexing_slicing)]
 #[rustfmt::skip]
 pub mod uapi;

@@ -100,7 +100,7 @@ pub struct Switch {
 
 impl Switch {
     fn new(engine: &str, results: Vec<Move>) -> Self {
-        let moved = results.iter().filter(|result| result.outcome == Outcome::Moved);
+        let moved = results.iter().filter(|result| result.outcome == Outcome::Moved && !result.pause.is_zero());
         let mut pauses: Vec<u64> = moved.map(|result| result.pause.as_nanos() as u64).collect();
         pauses.sort_unstable();
         let lower = pauses.get(pauses.len().saturating_sub(1) / 2).copied();
@@ -128,8 +128,8 @@ impl Stor {
     fn try_switch(&self, version: &str) -> Result<(Vec<Move>, Result<()>)> {
         text::check(version.as_bytes(), STOR_VERSION_LEN as usize)
             .map_err(|why| Error::new(Kind::Usage, format!("'{version}' is not a version: it {why}")))?;
-        let volumes = self.volumes()?;
-        let engines = self.engines()?;
+        let volumes = self.system.list()?;
+        let engines = self.system.engine_list()?;
         if !engines.iter().any(|engine| engine.version == version) {
             return Err(unknown(version, &engines));
         }

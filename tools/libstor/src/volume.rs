@@ -312,12 +312,10 @@ impl Stor {
                 let text = format!("volume {} created: {}, {} on {devices}", new.name, volume.path(), Iec(size));
                 Ok(Change { changed: true, dry_run: false, volume: Some(volume), text })
             }
-            // Someone was faster: see whether it is what we were to make.
-            Err(Errno::EEXIST) => self.taken(new, &table)?.ok_or_else(|| {
-                Error::new(Kind::Exists, "the name or UUID was taken meanwhile")
-                    .help("run it again")
-                    .errno(Errno::EEXIST)
-            }),
+            // Someone may have been faster: see whether it is what we were to make.
+            Err(errno @ (Errno::EEXIST | Errno::EBUSY)) => {
+                self.taken(new, &table)?.ok_or_else(|| self.refused(errno, &table))
+            }
             Err(errno) => Err(self.refused(errno, &table)),
         }
     }
@@ -394,6 +392,7 @@ impl Stor {
                     },
                 }
             }
+            Errno::EEXIST => Error::new(Kind::Exists, "the name or UUID was taken meanwhile").help("run it again"),
             Errno::ENOSPC => Error::new(Kind::Unfit, "a device became too small meanwhile"),
             Errno::ENOTBLK | Errno::EBADF => Error::new(Kind::Unfit, "a device is not a block device"),
             Errno::EOPNOTSUPP => Error::new(Kind::Unfit, "a device is zoned, or the engine has no target linear"),

@@ -14,11 +14,8 @@ use std::path::PathBuf;
 #[command(after_help = crate::exit_codes())]
 pub(crate) struct Command {
     /// Print JSON, also for errors (on stderr); see docs/json.md
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 101)]
     pub(crate) json: bool,
-    /// Work on the simulated kernel in FILE
-    #[arg(long, global = true, hide = true, env = "STOR_SIMULATE", value_name = "FILE")]
-    pub(crate) simulate: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) noun: Noun,
 }
@@ -54,7 +51,7 @@ pub(crate) enum Noun {
 #[derive(Debug, Args)]
 pub(crate) struct Change {
     /// Check everything that can be checked and say what would be done, but do nothing
-    #[arg(long)]
+    #[arg(long, display_order = 100)]
     pub(crate) dry_run: bool,
 }
 

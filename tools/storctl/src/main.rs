@@ -13,7 +13,7 @@ use libstor::volume::{New, Resize};
 use libstor::{doctor, Error, Kind, Machine, Result, Simulated, Stor, System, Version};
 use print::Printer;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -64,13 +64,19 @@ fn fail(json: bool, error: &Error) -> ExitCode {
 fn unparsed(error: &clap::Error) -> ExitCode {
     let json = std::env::args_os().any(|argument| argument == "--json");
     let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    if !json || asked_for {
+    let no_command = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if asked_for || no_command {
+        // If the reader is gone there is nothing to do.
         let _ = error.print();
         return ExitCode::from(if asked_for { 0 } else { Kind::Usage.code() });
     }
     let text = error.render().to_string();
-    let cause = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_string();
-    fail(true, &Error::new(Kind::Usage, cause).help("see 'storctl --help'"))
+    // Paragraphs: what is wrong, perhaps tips, the usage, where to find help.
+    let mut paragraphs = text.split("\n\n").map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "));
+    let cause = paragraphs.next().unwrap_or_default().trim_start_matches("error: ").to_string();
+    let mut advice = paragraphs.map(|text| text.replace("Usage: ", "usage: "));
+    let help = advice.next().filter(|text| text.starts_with("tip: ") || text.starts_with("usage: "));
+    fail(json, &Error::new(Kind::Usage, cause).help(help.unwrap_or("see 'storctl --help'".into())))
 }
 
 /// The exit codes, for help and the manual.
@@ -79,19 +85,27 @@ fn exit_codes() -> String {
     format!("Exit codes:\n   0  ok{}", Kind::ALL.iter().map(line).collect::<String>())
 }
 
-fn system(simulate: Option<&Path>) -> Result<Box<dyn System>> {
-    Ok(match simulate {
-        Some(state) => Box::new(Simulated::open(state)?),
+/// The file of the simulated kernel to work on, if this is a test or a trial.
+fn simulated() -> Option<PathBuf> {
+    std::env::var_os("STOR_SIMULATE").map(PathBuf::from)
+}
+
+fn system() -> Result<Box<dyn System>> {
+    Ok(match simulated() {
+        Some(state) => Box::new(Simulated::open(&state)?),
         None => Box::new(Machine::open()?),
     })
 }
 
+fn connect(dry_run: bool) -> Result<Stor> {
+    Ok(Stor::connect(system()?)?.dry_run(dry_run))
+}
+
 fn run(command: &Command, printer: &mut Printer<'_>) -> std::result::Result<(), Stop> {
-    let connect = |dry_run| Ok::<_, Error>(Stor::connect(system(command.simulate.as_deref())?)?.dry_run(dry_run));
     match &command.noun {
         Noun::Volume(Volume::List) => printer.volumes(&connect(false)?.volumes()?)?,
         Noun::Volume(Volume::Show { volume }) => printer.detail(&connect(false)?.show(&volume.volume)?)?,
-        Noun::Volume(Volume::Change(request)) => printer.change(&change(request, connect)?)?,
+        Noun::Volume(Volume::Change(request)) => printer.change(&change(request)?)?,
         Noun::Engine(Engine::List) => printer.engines(&connect(false)?.engines()?)?,
         Noun::Engine(Engine::Switch { version, change }) => {
             let (switch, answer) = connect(change.dry_run)?.switch(version);
@@ -101,10 +115,10 @@ fn run(command: &Command, printer: &mut Printer<'_>) -> std::result::Result<(), 
             answer?;
         }
         Noun::Events(options) => events(&connect(false)?, options, printer)?,
-        Noun::Version => printer.version(&version(command)?)?,
+        Noun::Version => printer.version(&version()?)?,
         Noun::Doctor(options) => {
             // A system below another folder does not run.
-            let live = command.simulate.is_some() || options.root == Path::new("/");
+            let live = simulated().is_some() || options.root == Path::new("/");
             let report = doctor::examine(&options.root, live.then(|| connect(false)));
             printer.report(&report)?;
             if !report.ok {
@@ -122,7 +136,7 @@ fn run(command: &Command, printer: &mut Printer<'_>) -> std::result::Result<(), 
     Ok(())
 }
 
-fn change(request: &VolumeChange, connect: impl Fn(bool) -> Result<Stor>) -> Result<libstor::volume::Change> {
+fn change(request: &VolumeChange) -> Result<libstor::volume::Change> {
     match request {
         VolumeChange::Create { name, devices, size, uuid, read_only, if_missing, change } => connect(change.dry_run)?
             .create(&New {
@@ -164,8 +178,8 @@ fn events(stor: &Stor, options: &Events, printer: &mut Printer<'_>) -> std::resu
 }
 
 /// The versions; a module that is not loaded is an answer too.
-fn version(command: &Command) -> Result<Version> {
-    match system(command.simulate.as_deref()) {
+fn version() -> Result<Version> {
+    match system() {
         Ok(system) => Version::of(system.as_ref()),
         Err(error) if error.kind == Kind::NoModule => Ok(Version::default()),
         Err(error) => Err(error),

@@ -272,12 +272,12 @@ fn state(state: u32) -> String {
 
 fn waits(wait: &Wait) -> String {
     let reason = match wait.reason {
-        "resume" => "'storctl volume resume'",
+        "resume" => "a resume ('storctl volume resume')",
         "lower" => "its devices",
         other => other,
     };
     match wait.for_ns {
-        Some(time) => format!("{reason}, for {}", ago(time)),
+        Some(time) => format!("{reason}, for {} so far", ago(time)),
         None => reason.into(),
     }
 }
