@@ -14,8 +14,8 @@ supported_kernels() {
 # exact release or "debug"; a name that is none of these stops with the list of those that are
 kernel() {
 	local record row
-	if [[ $1 == debug ]]; then
-		kernel "${STOR_DEBUG_KERNEL:-7.3-amd64}"
+	if [[ $1 == debug || $1 == *-stor-debug ]]; then
+		kernel "$(supported_kernels | awk 'NR == 1 { print $1 }')"
 		release=${release%%+*}-stor-debug
 		return
 	fi
@@ -45,8 +45,11 @@ resolve_alias() {
 	for try in $(nearest "$3"); do
 		found=$(releases "$2" "$try" "$4" | tail -n1)
 		[[ $found ]] || continue
-		[[ $try == "$3" ]] || say "warning: Debian $2 has no $3 kernels any more, $1 is taken to be $found"
 		record "$1" "$2" "$found"
+		[[ $try == "$3" ]] || {
+			say "warning: Debian $2 has no $3 kernels any more, $1 is taken to be $found"
+			touch -d @0 "$CACHE/releases/$1" # so that it is said the next time, too
+		}
 		return
 	done
 	refuse "Debian $2 has no kernel of a supported series for $1"

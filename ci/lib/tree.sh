@@ -6,6 +6,8 @@
 # own configuration and the very same rustc give the very same symbol names, and that is checked.
 # shellcheck disable=SC2154 # kernel() sets release, from, version and gcc
 
+fragment=$ROOT/tests/kernels/debug.config
+
 # source_tree: print where the unpacked source of $version is
 source_tree() {
 	once "$CACHE/source/$version" unpack_source
@@ -27,16 +29,18 @@ in_builder() {
 		die "failed, see $1: $(grep -m1 -E 'rror[: ]|[*]{3}' "$1" || tail -n1 "$1")"
 }
 
-# object_tree: print the object tree of the stock kernel $release
+# object_tree: print the object tree of $release
 object_tree() {
-	local tree inputs
-	inputs=$({
-		declare -f make_tree
+	local tree recipe=make_tree inputs=/dev/null
+	[[ $release != *-stor-debug ]] || recipe=make_debug_tree inputs=$fragment
+	tree=$CACHE/trees/$release/$({
+		declare -f "$recipe"
 		echo "$version"
-		package_version "$from" rustc "gcc-$gcc" bindgen
+		package_version "$from" rustc "gcc-$gcc" bindgen clang
+		cat "$inputs"
 	} | sha256sum | cut -c1-12)
-	tree=$CACHE/trees/$release/$inputs
-	once "$tree" make_tree "$tree"
+	once "$tree" "$recipe" "$tree"
+	remove_former "$tree"
 	echo "$tree"
 }
 
@@ -61,12 +65,12 @@ make_tree() {
 		override CROSS_COMPILE = x86_64-linux-gnu-
 		CC = x86_64-linux-gnu-gcc-$gcc
 	END
+	KERNEL=$release "$ROOT/ci/builder" make
 	say "making the Rust metadata of $release (about 2 minutes, once)"
 	in_builder "$tree/log" make -C "$source" O="$tree" olddefconfig
 	same_config "$tree"
 	in_builder "$tree/log" make -C "$source" O="$tree" "-j$JOBS" prepare modules_prepare
 	same_symbols "$tree"
-	remove_former "$tree"
 	say "made the Rust metadata of $release in $((SECONDS - started)) s"
 }
 
@@ -90,4 +94,45 @@ same_symbols() {
 		<(grep -hoP 'EXPORT_SYMBOL_RUST_GPL\(\K\w+' "$1"/rust/exports_*_generated.h | sort) | wc -l)
 	((missing == 0)) ||
 		die "the Rust metadata made for $release does not match that kernel: it exports $missing Rust symbols under other names"
+}
+
+# make_debug_tree TREE: the debug kernel, whole; TREE/installed is like a stock kernel's folder
+make_debug_tree() {
+	local tree=$1 source started=$SECONDS make
+	source=$(source_tree)
+	# KASAN and Rust together need clang. Kbuild reads the file, as above.
+	cat >"$tree/.kernelvariables" <<-END
+		override ARCH = x86
+		override KERNELRELEASE = $release
+		CC = clang
+	END
+	make=(nice -n 5 make -C "$source" O="$tree" "-j$JOBS")
+	KERNEL=$release "$ROOT/ci/builder" make
+	say "building the debug kernel $release (up to 20 minutes, once)"
+	in_builder "$tree/log" "${make[@]}" allnoconfig
+	in_builder "$tree/log" "$source/scripts/kconfig/merge_config.sh" -m -O "$tree" "$tree/.config" "$fragment"
+	in_builder "$tree/log" "${make[@]}" olddefconfig
+	same_fragment "$tree"
+	in_builder "$tree/log" "${make[@]}" bzImage modules
+	in_builder "$tree/log" "${make[@]}" INSTALL_MOD_PATH="$tree/installed" modules_install
+	mkdir "$tree/installed/boot"
+	cp "$tree/arch/x86/boot/bzImage" "$tree/installed/boot/vmlinuz-$release"
+	cp "$tree/.config" "$tree/installed/boot/config-$release"
+	cp "$tree/System.map" "$tree/installed/boot/System.map-$release"
+	# Modules are built with what is left.
+	find "$tree" \( -path "$tree/scripts" -o -path "$tree/tools" -o -path "$tree/installed" \) -prune -o \
+		\( -name '*.o' -o -name '*.a' -o -name '*.ko' -o -name '*.mod.c' -o -name 'vmlinux*' \) -type f -exec rm {} +
+	say "built the debug kernel $release in $((SECONDS - started)) s"
+}
+
+# same_fragment TREE: Kconfig drops what it cannot have without a word
+same_fragment() {
+	local line lost=
+	while read -r line; do
+		case $line in
+		CONFIG_*) grep -qxF "$line" "$1/.config" || lost+=" ${line%=*}" ;;
+		"# CONFIG_"*) ! grep -q "^$(cut -d' ' -f2 <<<"$line")=" "$1/.config" || lost+=" ${line#\# }" ;;
+		esac
+	done <"$fragment"
+	[[ ! $lost ]] || die "these lines of ${fragment#"$ROOT/"} did not survive olddefconfig:$lost"
 }
