@@ -50,3 +50,9 @@ once() {
 		touch "$dir/.done"
 	)
 }
+
+# unused DIR: print the folders beside DIR that nobody has used for two weeks, and mark DIR as used now
+unused() {
+	touch "$1"
+	find "${1%/*}" -mindepth 1 -maxdepth 1 -type d -mtime +14
+}

@@ -40,13 +40,8 @@ object_tree() {
 		cat "$inputs"
 	} | sha256sum | cut -c1-12)
 	once "$tree" "$recipe" "$tree"
-	remove_former "$tree"
+	unused "$tree" | xargs -rd'\n' rm -rf
 	echo "$tree"
-}
-
-# remove_former TREE: the trees of earlier recipes or toolchains for the same kernel
-remove_former() {
-	find "${1%/*}" -mindepth 1 -maxdepth 1 ! -name "${1##*/}*" -exec rm -rf {} +
 }
 
 make_tree() {
@@ -74,16 +69,17 @@ make_tree() {
 	say "made the Rust metadata of $release in $((SECONDS - started)) s"
 }
 
-# same_config TREE: no option may have changed; another build of the C compiler or pahole is only worth a word, but rustc's
-# version is part of every symbol name
+# same_config TREE: no option may have changed; another build of a C tool is only worth a word, but rustc's version is part
+# of every symbol's name
 same_config() {
-	local changed
-	changed=$(diff "$1/stock.config" "$1/.config" | sed -n 's/^[<>] \(# \)\?\(CONFIG_[A-Z0-9_]*\).*/\2/p' | sort -u |
-		grep -v '^CONFIG_MODULE_SIG_KEY$') || return 0
-	if grep -vE '^CONFIG_((GCC|CC|AS|LD|PAHOLE)_VERSION(_TEXT)?)$' <<<"$changed" >"$1/changed"; then
-		die "$release was configured with $(sed -n 's/^CONFIG_RUSTC_VERSION_TEXT=//p' "$1/stock.config"), Debian $from now has" \
-			"$(sed -n 's/^CONFIG_RUSTC_VERSION_TEXT=//p' "$1/.config"); the options that differ are in $1/changed"
-	fi
+	local changed fatal
+	changed=$({ diff "$1/stock.config" "$1/.config" || true; } | sed -En 's/^[<>] (# )?(CONFIG_[A-Z0-9_]*).*/\2/p' |
+		sort -u | sed '/^CONFIG_MODULE_SIG_KEY$/d')
+	[[ $changed ]] || return 0
+	fatal=$(sed -E '/^CONFIG_(GCC|CC|AS|LD|PAHOLE)_VERSION(_TEXT)?$/d' <<<"$changed")
+	[[ ! $fatal ]] || die "$release was not built with what Debian $from has now:" \
+		"kernel: $(sed -n 's/^CONFIG_RUSTC_VERSION_TEXT=//p' "$1/stock.config")," \
+		"builder: $(sed -n 's/^CONFIG_RUSTC_VERSION_TEXT=//p' "$1/.config"); options that differ: ${fatal//$'\n'/ }"
 	say "warning: $release was built with other builds of the C tools than Debian $from has now: ${changed//$'\n'/ }"
 }
 
