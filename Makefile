@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # Stor: the only front door. `make help` is made from the `##` lines below.
 SHELL   := /bin/bash
 KERNEL  ?= 7.3-amd64

@@ -72,8 +72,7 @@ const _: () = {
     ["Offset of field: stor_header::abi"][::core::mem::offset_of!(stor_header, abi) - 0usize];
     ["Offset of field: stor_header::size"][::core::mem::offset_of!(stor_header, size) - 4usize];
     ["Offset of field: stor_header::flags"][::core::mem::offset_of!(stor_header, flags) - 8usize];
-    ["Offset of field: stor_header::reserved"]
-        [::core::mem::offset_of!(stor_header, reserved) - 12usize];
+    ["Offset of field: stor_header::reserved"][::core::mem::offset_of!(stor_header, reserved) - 12usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -89,18 +88,12 @@ pub struct stor_version {
 const _: () = {
     ["Size of stor_version"][::core::mem::size_of::<stor_version>() - 64usize];
     ["Alignment of stor_version"][::core::mem::align_of::<stor_version>() - 4usize];
-    ["Offset of field: stor_version::header"]
-        [::core::mem::offset_of!(stor_version, header) - 0usize];
-    ["Offset of field: stor_version::abi_min"]
-        [::core::mem::offset_of!(stor_version, abi_min) - 16usize];
-    ["Offset of field: stor_version::abi_max"]
-        [::core::mem::offset_of!(stor_version, abi_max) - 20usize];
-    ["Offset of field: stor_version::engine_abi"]
-        [::core::mem::offset_of!(stor_version, engine_abi) - 24usize];
-    ["Offset of field: stor_version::reserved"]
-        [::core::mem::offset_of!(stor_version, reserved) - 28usize];
-    ["Offset of field: stor_version::front"]
-        [::core::mem::offset_of!(stor_version, front) - 32usize];
+    ["Offset of field: stor_version::header"][::core::mem::offset_of!(stor_version, header) - 0usize];
+    ["Offset of field: stor_version::abi_min"][::core::mem::offset_of!(stor_version, abi_min) - 16usize];
+    ["Offset of field: stor_version::abi_max"][::core::mem::offset_of!(stor_version, abi_max) - 20usize];
+    ["Offset of field: stor_version::engine_abi"][::core::mem::offset_of!(stor_version, engine_abi) - 24usize];
+    ["Offset of field: stor_version::reserved"][::core::mem::offset_of!(stor_version, reserved) - 28usize];
+    ["Offset of field: stor_version::front"][::core::mem::offset_of!(stor_version, front) - 32usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -113,8 +106,7 @@ const _: () = {
     ["Size of stor_lower"][::core::mem::size_of::<stor_lower>() - 8usize];
     ["Alignment of stor_lower"][::core::mem::align_of::<stor_lower>() - 4usize];
     ["Offset of field: stor_lower::fd"][::core::mem::offset_of!(stor_lower, fd) - 0usize];
-    ["Offset of field: stor_lower::reserved"]
-        [::core::mem::offset_of!(stor_lower, reserved) - 4usize];
+    ["Offset of field: stor_lower::reserved"][::core::mem::offset_of!(stor_lower, reserved) - 4usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -126,8 +118,7 @@ pub struct stor_linear_config {
 const _: () = {
     ["Size of stor_linear_config"][::core::mem::size_of::<stor_linear_config>() - 8usize];
     ["Alignment of stor_linear_config"][::core::mem::align_of::<stor_linear_config>() - 4usize];
-    ["Offset of field: stor_linear_config::version"]
-        [::core::mem::offset_of!(stor_linear_config, version) - 0usize];
+    ["Offset of field: stor_linear_config::version"][::core::mem::offset_of!(stor_linear_config, version) - 0usize];
     ["Offset of field: stor_linear_config::segment_count"]
         [::core::mem::offset_of!(stor_linear_config, segment_count) - 4usize];
 };
@@ -144,14 +135,11 @@ pub struct stor_linear_segment {
 const _: () = {
     ["Size of stor_linear_segment"][::core::mem::size_of::<stor_linear_segment>() - 32usize];
     ["Alignment of stor_linear_segment"][::core::mem::align_of::<stor_linear_segment>() - 8usize];
-    ["Offset of field: stor_linear_segment::start"]
-        [::core::mem::offset_of!(stor_linear_segment, start) - 0usize];
-    ["Offset of field: stor_linear_segment::length"]
-        [::core::mem::offset_of!(stor_linear_segment, length) - 8usize];
+    ["Offset of field: stor_linear_segment::start"][::core::mem::offset_of!(stor_linear_segment, start) - 0usize];
+    ["Offset of field: stor_linear_segment::length"][::core::mem::offset_of!(stor_linear_segment, length) - 8usize];
     ["Offset of field: stor_linear_segment::lower_start"]
         [::core::mem::offset_of!(stor_linear_segment, lower_start) - 16usize];
-    ["Offset of field: stor_linear_segment::lower"]
-        [::core::mem::offset_of!(stor_linear_segment, lower) - 24usize];
+    ["Offset of field: stor_linear_segment::lower"][::core::mem::offset_of!(stor_linear_segment, lower) - 24usize];
     ["Offset of field: stor_linear_segment::reserved"]
         [::core::mem::offset_of!(stor_linear_segment, reserved) - 28usize];
 };
@@ -179,22 +167,16 @@ const _: () = {
     ["Offset of field: stor_create::header"][::core::mem::offset_of!(stor_create, header) - 0usize];
     ["Offset of field: stor_create::uuid"][::core::mem::offset_of!(stor_create, uuid) - 16usize];
     ["Offset of field: stor_create::name"][::core::mem::offset_of!(stor_create, name) - 32usize];
-    ["Offset of field: stor_create::target"]
-        [::core::mem::offset_of!(stor_create, target) - 96usize];
+    ["Offset of field: stor_create::target"][::core::mem::offset_of!(stor_create, target) - 96usize];
     ["Offset of field: stor_create::size"][::core::mem::offset_of!(stor_create, size) - 112usize];
-    ["Offset of field: stor_create::lowers"]
-        [::core::mem::offset_of!(stor_create, lowers) - 120usize];
-    ["Offset of field: stor_create::config"]
-        [::core::mem::offset_of!(stor_create, config) - 128usize];
-    ["Offset of field: stor_create::lower_count"]
-        [::core::mem::offset_of!(stor_create, lower_count) - 136usize];
-    ["Offset of field: stor_create::config_len"]
-        [::core::mem::offset_of!(stor_create, config_len) - 140usize];
+    ["Offset of field: stor_create::lowers"][::core::mem::offset_of!(stor_create, lowers) - 120usize];
+    ["Offset of field: stor_create::config"][::core::mem::offset_of!(stor_create, config) - 128usize];
+    ["Offset of field: stor_create::lower_count"][::core::mem::offset_of!(stor_create, lower_count) - 136usize];
+    ["Offset of field: stor_create::config_len"][::core::mem::offset_of!(stor_create, config_len) - 140usize];
     ["Offset of field: stor_create::index"][::core::mem::offset_of!(stor_create, index) - 144usize];
     ["Offset of field: stor_create::major"][::core::mem::offset_of!(stor_create, major) - 148usize];
     ["Offset of field: stor_create::minor"][::core::mem::offset_of!(stor_create, minor) - 152usize];
-    ["Offset of field: stor_create::reserved"]
-        [::core::mem::offset_of!(stor_create, reserved) - 156usize];
+    ["Offset of field: stor_create::reserved"][::core::mem::offset_of!(stor_create, reserved) - 156usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -206,10 +188,8 @@ pub struct stor_volume_ref {
 const _: () = {
     ["Size of stor_volume_ref"][::core::mem::size_of::<stor_volume_ref>() - 32usize];
     ["Alignment of stor_volume_ref"][::core::mem::align_of::<stor_volume_ref>() - 4usize];
-    ["Offset of field: stor_volume_ref::header"]
-        [::core::mem::offset_of!(stor_volume_ref, header) - 0usize];
-    ["Offset of field: stor_volume_ref::uuid"]
-        [::core::mem::offset_of!(stor_volume_ref, uuid) - 16usize];
+    ["Offset of field: stor_volume_ref::header"][::core::mem::offset_of!(stor_volume_ref, header) - 0usize];
+    ["Offset of field: stor_volume_ref::uuid"][::core::mem::offset_of!(stor_volume_ref, uuid) - 16usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -229,14 +209,10 @@ const _: () = {
     ["Offset of field: stor_reload::header"][::core::mem::offset_of!(stor_reload, header) - 0usize];
     ["Offset of field: stor_reload::uuid"][::core::mem::offset_of!(stor_reload, uuid) - 16usize];
     ["Offset of field: stor_reload::size"][::core::mem::offset_of!(stor_reload, size) - 32usize];
-    ["Offset of field: stor_reload::lowers"]
-        [::core::mem::offset_of!(stor_reload, lowers) - 40usize];
-    ["Offset of field: stor_reload::config"]
-        [::core::mem::offset_of!(stor_reload, config) - 48usize];
-    ["Offset of field: stor_reload::lower_count"]
-        [::core::mem::offset_of!(stor_reload, lower_count) - 56usize];
-    ["Offset of field: stor_reload::config_len"]
-        [::core::mem::offset_of!(stor_reload, config_len) - 60usize];
+    ["Offset of field: stor_reload::lowers"][::core::mem::offset_of!(stor_reload, lowers) - 40usize];
+    ["Offset of field: stor_reload::config"][::core::mem::offset_of!(stor_reload, config) - 48usize];
+    ["Offset of field: stor_reload::lower_count"][::core::mem::offset_of!(stor_reload, lower_count) - 56usize];
+    ["Offset of field: stor_reload::config_len"][::core::mem::offset_of!(stor_reload, config_len) - 60usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -289,26 +265,16 @@ pub struct stor_volume_info {
 const _: () = {
     ["Size of stor_volume_info"][::core::mem::size_of::<stor_volume_info>() - 160usize];
     ["Alignment of stor_volume_info"][::core::mem::align_of::<stor_volume_info>() - 8usize];
-    ["Offset of field: stor_volume_info::uuid"]
-        [::core::mem::offset_of!(stor_volume_info, uuid) - 0usize];
-    ["Offset of field: stor_volume_info::name"]
-        [::core::mem::offset_of!(stor_volume_info, name) - 16usize];
-    ["Offset of field: stor_volume_info::target"]
-        [::core::mem::offset_of!(stor_volume_info, target) - 80usize];
-    ["Offset of field: stor_volume_info::engine"]
-        [::core::mem::offset_of!(stor_volume_info, engine) - 96usize];
-    ["Offset of field: stor_volume_info::size"]
-        [::core::mem::offset_of!(stor_volume_info, size) - 128usize];
-    ["Offset of field: stor_volume_info::index"]
-        [::core::mem::offset_of!(stor_volume_info, index) - 136usize];
-    ["Offset of field: stor_volume_info::major"]
-        [::core::mem::offset_of!(stor_volume_info, major) - 140usize];
-    ["Offset of field: stor_volume_info::minor"]
-        [::core::mem::offset_of!(stor_volume_info, minor) - 144usize];
-    ["Offset of field: stor_volume_info::state"]
-        [::core::mem::offset_of!(stor_volume_info, state) - 148usize];
-    ["Offset of field: stor_volume_info::open_count"]
-        [::core::mem::offset_of!(stor_volume_info, open_count) - 152usize];
+    ["Offset of field: stor_volume_info::uuid"][::core::mem::offset_of!(stor_volume_info, uuid) - 0usize];
+    ["Offset of field: stor_volume_info::name"][::core::mem::offset_of!(stor_volume_info, name) - 16usize];
+    ["Offset of field: stor_volume_info::target"][::core::mem::offset_of!(stor_volume_info, target) - 80usize];
+    ["Offset of field: stor_volume_info::engine"][::core::mem::offset_of!(stor_volume_info, engine) - 96usize];
+    ["Offset of field: stor_volume_info::size"][::core::mem::offset_of!(stor_volume_info, size) - 128usize];
+    ["Offset of field: stor_volume_info::index"][::core::mem::offset_of!(stor_volume_info, index) - 136usize];
+    ["Offset of field: stor_volume_info::major"][::core::mem::offset_of!(stor_volume_info, major) - 140usize];
+    ["Offset of field: stor_volume_info::minor"][::core::mem::offset_of!(stor_volume_info, minor) - 144usize];
+    ["Offset of field: stor_volume_info::state"][::core::mem::offset_of!(stor_volume_info, state) - 148usize];
+    ["Offset of field: stor_volume_info::open_count"][::core::mem::offset_of!(stor_volume_info, open_count) - 152usize];
     ["Offset of field: stor_volume_info::lower_count"]
         [::core::mem::offset_of!(stor_volume_info, lower_count) - 156usize];
 };
@@ -327,11 +293,9 @@ const _: () = {
     ["Alignment of stor_list"][::core::mem::align_of::<stor_list>() - 8usize];
     ["Offset of field: stor_list::header"][::core::mem::offset_of!(stor_list, header) - 0usize];
     ["Offset of field: stor_list::entries"][::core::mem::offset_of!(stor_list, entries) - 16usize];
-    ["Offset of field: stor_list::capacity"]
-        [::core::mem::offset_of!(stor_list, capacity) - 24usize];
+    ["Offset of field: stor_list::capacity"][::core::mem::offset_of!(stor_list, capacity) - 24usize];
     ["Offset of field: stor_list::count"][::core::mem::offset_of!(stor_list, count) - 28usize];
-    ["Offset of field: stor_list::generation"]
-        [::core::mem::offset_of!(stor_list, generation) - 32usize];
+    ["Offset of field: stor_list::generation"][::core::mem::offset_of!(stor_list, generation) - 32usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -347,18 +311,12 @@ pub struct stor_lower_status {
 const _: () = {
     ["Size of stor_lower_status"][::core::mem::size_of::<stor_lower_status>() - 56usize];
     ["Alignment of stor_lower_status"][::core::mem::align_of::<stor_lower_status>() - 8usize];
-    ["Offset of field: stor_lower_status::major"]
-        [::core::mem::offset_of!(stor_lower_status, major) - 0usize];
-    ["Offset of field: stor_lower_status::minor"]
-        [::core::mem::offset_of!(stor_lower_status, minor) - 4usize];
-    ["Offset of field: stor_lower_status::state"]
-        [::core::mem::offset_of!(stor_lower_status, state) - 8usize];
-    ["Offset of field: stor_lower_status::reserved"]
-        [::core::mem::offset_of!(stor_lower_status, reserved) - 12usize];
-    ["Offset of field: stor_lower_status::size"]
-        [::core::mem::offset_of!(stor_lower_status, size) - 16usize];
-    ["Offset of field: stor_lower_status::disk"]
-        [::core::mem::offset_of!(stor_lower_status, disk) - 24usize];
+    ["Offset of field: stor_lower_status::major"][::core::mem::offset_of!(stor_lower_status, major) - 0usize];
+    ["Offset of field: stor_lower_status::minor"][::core::mem::offset_of!(stor_lower_status, minor) - 4usize];
+    ["Offset of field: stor_lower_status::state"][::core::mem::offset_of!(stor_lower_status, state) - 8usize];
+    ["Offset of field: stor_lower_status::reserved"][::core::mem::offset_of!(stor_lower_status, reserved) - 12usize];
+    ["Offset of field: stor_lower_status::size"][::core::mem::offset_of!(stor_lower_status, size) - 16usize];
+    ["Offset of field: stor_lower_status::disk"][::core::mem::offset_of!(stor_lower_status, disk) - 24usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -391,24 +349,15 @@ const _: () = {
     ["Offset of field: stor_status::physical_block_size"]
         [::core::mem::offset_of!(stor_status, physical_block_size) - 196usize];
     ["Offset of field: stor_status::wait"][::core::mem::offset_of!(stor_status, wait) - 200usize];
-    ["Offset of field: stor_status::in_flight"]
-        [::core::mem::offset_of!(stor_status, in_flight) - 204usize];
-    ["Offset of field: stor_status::wait_since"]
-        [::core::mem::offset_of!(stor_status, wait_since) - 208usize];
-    ["Offset of field: stor_status::errors"]
-        [::core::mem::offset_of!(stor_status, errors) - 216usize];
-    ["Offset of field: stor_status::lowers"]
-        [::core::mem::offset_of!(stor_status, lowers) - 224usize];
-    ["Offset of field: stor_status::config"]
-        [::core::mem::offset_of!(stor_status, config) - 232usize];
-    ["Offset of field: stor_status::lower_capacity"]
-        [::core::mem::offset_of!(stor_status, lower_capacity) - 240usize];
-    ["Offset of field: stor_status::config_capacity"]
-        [::core::mem::offset_of!(stor_status, config_capacity) - 244usize];
-    ["Offset of field: stor_status::config_len"]
-        [::core::mem::offset_of!(stor_status, config_len) - 248usize];
-    ["Offset of field: stor_status::last_error"]
-        [::core::mem::offset_of!(stor_status, last_error) - 252usize];
+    ["Offset of field: stor_status::in_flight"][::core::mem::offset_of!(stor_status, in_flight) - 204usize];
+    ["Offset of field: stor_status::wait_since"][::core::mem::offset_of!(stor_status, wait_since) - 208usize];
+    ["Offset of field: stor_status::errors"][::core::mem::offset_of!(stor_status, errors) - 216usize];
+    ["Offset of field: stor_status::lowers"][::core::mem::offset_of!(stor_status, lowers) - 224usize];
+    ["Offset of field: stor_status::config"][::core::mem::offset_of!(stor_status, config) - 232usize];
+    ["Offset of field: stor_status::lower_capacity"][::core::mem::offset_of!(stor_status, lower_capacity) - 240usize];
+    ["Offset of field: stor_status::config_capacity"][::core::mem::offset_of!(stor_status, config_capacity) - 244usize];
+    ["Offset of field: stor_status::config_len"][::core::mem::offset_of!(stor_status, config_len) - 248usize];
+    ["Offset of field: stor_status::last_error"][::core::mem::offset_of!(stor_status, last_error) - 252usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -423,16 +372,11 @@ pub struct stor_engine_info {
 const _: () = {
     ["Size of stor_engine_info"][::core::mem::size_of::<stor_engine_info>() - 48usize];
     ["Alignment of stor_engine_info"][::core::mem::align_of::<stor_engine_info>() - 4usize];
-    ["Offset of field: stor_engine_info::version"]
-        [::core::mem::offset_of!(stor_engine_info, version) - 0usize];
-    ["Offset of field: stor_engine_info::abi"]
-        [::core::mem::offset_of!(stor_engine_info, abi) - 32usize];
-    ["Offset of field: stor_engine_info::state"]
-        [::core::mem::offset_of!(stor_engine_info, state) - 36usize];
-    ["Offset of field: stor_engine_info::volumes"]
-        [::core::mem::offset_of!(stor_engine_info, volumes) - 40usize];
-    ["Offset of field: stor_engine_info::reserved"]
-        [::core::mem::offset_of!(stor_engine_info, reserved) - 44usize];
+    ["Offset of field: stor_engine_info::version"][::core::mem::offset_of!(stor_engine_info, version) - 0usize];
+    ["Offset of field: stor_engine_info::abi"][::core::mem::offset_of!(stor_engine_info, abi) - 32usize];
+    ["Offset of field: stor_engine_info::state"][::core::mem::offset_of!(stor_engine_info, state) - 36usize];
+    ["Offset of field: stor_engine_info::volumes"][::core::mem::offset_of!(stor_engine_info, volumes) - 40usize];
+    ["Offset of field: stor_engine_info::reserved"][::core::mem::offset_of!(stor_engine_info, reserved) - 44usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -446,14 +390,10 @@ pub struct stor_engine_list {
 const _: () = {
     ["Size of stor_engine_list"][::core::mem::size_of::<stor_engine_list>() - 32usize];
     ["Alignment of stor_engine_list"][::core::mem::align_of::<stor_engine_list>() - 8usize];
-    ["Offset of field: stor_engine_list::header"]
-        [::core::mem::offset_of!(stor_engine_list, header) - 0usize];
-    ["Offset of field: stor_engine_list::entries"]
-        [::core::mem::offset_of!(stor_engine_list, entries) - 16usize];
-    ["Offset of field: stor_engine_list::capacity"]
-        [::core::mem::offset_of!(stor_engine_list, capacity) - 24usize];
-    ["Offset of field: stor_engine_list::count"]
-        [::core::mem::offset_of!(stor_engine_list, count) - 28usize];
+    ["Offset of field: stor_engine_list::header"][::core::mem::offset_of!(stor_engine_list, header) - 0usize];
+    ["Offset of field: stor_engine_list::entries"][::core::mem::offset_of!(stor_engine_list, entries) - 16usize];
+    ["Offset of field: stor_engine_list::capacity"][::core::mem::offset_of!(stor_engine_list, capacity) - 24usize];
+    ["Offset of field: stor_engine_list::count"][::core::mem::offset_of!(stor_engine_list, count) - 28usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -467,14 +407,10 @@ pub struct stor_switch_result {
 const _: () = {
     ["Size of stor_switch_result"][::core::mem::size_of::<stor_switch_result>() - 32usize];
     ["Alignment of stor_switch_result"][::core::mem::align_of::<stor_switch_result>() - 8usize];
-    ["Offset of field: stor_switch_result::uuid"]
-        [::core::mem::offset_of!(stor_switch_result, uuid) - 0usize];
-    ["Offset of field: stor_switch_result::outcome"]
-        [::core::mem::offset_of!(stor_switch_result, outcome) - 16usize];
-    ["Offset of field: stor_switch_result::error"]
-        [::core::mem::offset_of!(stor_switch_result, error) - 20usize];
-    ["Offset of field: stor_switch_result::pause"]
-        [::core::mem::offset_of!(stor_switch_result, pause) - 24usize];
+    ["Offset of field: stor_switch_result::uuid"][::core::mem::offset_of!(stor_switch_result, uuid) - 0usize];
+    ["Offset of field: stor_switch_result::outcome"][::core::mem::offset_of!(stor_switch_result, outcome) - 16usize];
+    ["Offset of field: stor_switch_result::error"][::core::mem::offset_of!(stor_switch_result, error) - 20usize];
+    ["Offset of field: stor_switch_result::pause"][::core::mem::offset_of!(stor_switch_result, pause) - 24usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -489,16 +425,11 @@ pub struct stor_engine_switch {
 const _: () = {
     ["Size of stor_engine_switch"][::core::mem::size_of::<stor_engine_switch>() - 64usize];
     ["Alignment of stor_engine_switch"][::core::mem::align_of::<stor_engine_switch>() - 8usize];
-    ["Offset of field: stor_engine_switch::header"]
-        [::core::mem::offset_of!(stor_engine_switch, header) - 0usize];
-    ["Offset of field: stor_engine_switch::version"]
-        [::core::mem::offset_of!(stor_engine_switch, version) - 16usize];
-    ["Offset of field: stor_engine_switch::results"]
-        [::core::mem::offset_of!(stor_engine_switch, results) - 48usize];
-    ["Offset of field: stor_engine_switch::capacity"]
-        [::core::mem::offset_of!(stor_engine_switch, capacity) - 56usize];
-    ["Offset of field: stor_engine_switch::count"]
-        [::core::mem::offset_of!(stor_engine_switch, count) - 60usize];
+    ["Offset of field: stor_engine_switch::header"][::core::mem::offset_of!(stor_engine_switch, header) - 0usize];
+    ["Offset of field: stor_engine_switch::version"][::core::mem::offset_of!(stor_engine_switch, version) - 16usize];
+    ["Offset of field: stor_engine_switch::results"][::core::mem::offset_of!(stor_engine_switch, results) - 48usize];
+    ["Offset of field: stor_engine_switch::capacity"][::core::mem::offset_of!(stor_engine_switch, capacity) - 56usize];
+    ["Offset of field: stor_engine_switch::count"][::core::mem::offset_of!(stor_engine_switch, count) - 60usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -515,13 +446,11 @@ pub struct stor_event {
 const _: () = {
     ["Size of stor_event"][::core::mem::size_of::<stor_event>() - 112usize];
     ["Alignment of stor_event"][::core::mem::align_of::<stor_event>() - 8usize];
-    ["Offset of field: stor_event::sequence"]
-        [::core::mem::offset_of!(stor_event, sequence) - 0usize];
+    ["Offset of field: stor_event::sequence"][::core::mem::offset_of!(stor_event, sequence) - 0usize];
     ["Offset of field: stor_event::time"][::core::mem::offset_of!(stor_event, time) - 8usize];
     ["Offset of field: stor_event::value"][::core::mem::offset_of!(stor_event, value) - 16usize];
     ["Offset of field: stor_event::type_"][::core::mem::offset_of!(stor_event, type_) - 24usize];
-    ["Offset of field: stor_event::reserved"]
-        [::core::mem::offset_of!(stor_event, reserved) - 28usize];
+    ["Offset of field: stor_event::reserved"][::core::mem::offset_of!(stor_event, reserved) - 28usize];
     ["Offset of field: stor_event::uuid"][::core::mem::offset_of!(stor_event, uuid) - 32usize];
     ["Offset of field: stor_event::name"][::core::mem::offset_of!(stor_event, name) - 48usize];
 };
