@@ -2,9 +2,11 @@
 # shellcheck shell=bash
 # Container images without a container engine: buildah with its store in the cache. Needs common.sh and apt.sh.
 
-# buildah: with the cache's own store; what has to go at a reboot (mount counts) lies in /run
+# The cache's own store; what has to go at a reboot (mount counts) lies in /run.
+store=(--root "$CACHE/containers" --runroot "/run/stor-$(cksum <<<"$CACHE" | cut -d' ' -f1)")
+
 buildah() {
-	command buildah --root "$CACHE/containers" --runroot "/run/stor-$(cksum <<<"$CACHE" | cut -d' ' -f1)" "$@"
+	command buildah "${store[@]}" "$@"
 }
 
 # base_image SUITE: print the name of a minimal Debian image, pulled where a registry is reachable, else made here
@@ -16,7 +18,7 @@ base_image() {
 
 make_base() {
 	local container
-	if timeout 300 "$(type -P buildah)" --root "$CACHE/containers" pull -q "${STOR_BASE:-debian}:$1" >/dev/null 2>&1; then
+	if timeout 300 buildah "${store[@]}" pull -q "${STOR_BASE:-debian}:$1" >/dev/null 2>&1; then
 		buildah tag "${STOR_BASE:-debian}:$1" "localhost/stor-base:$1"
 		return
 	fi
