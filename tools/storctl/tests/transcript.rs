@@ -117,7 +117,7 @@ fn replay(text: &str, state: &Path) -> String {
             out += &match (documents(&expected), documents(&printed)) {
                 (Some(old), Some(new)) if old == new => expected,
                 (_, Some(new)) if !new.is_empty() && printed.starts_with('{') => {
-                    new.iter().map(|document| format!("{document:#}\n")).collect()
+                    new.iter().map(|document| format!("{document:#}") + "\n").collect()
                 }
                 _ => printed,
             };
