@@ -16,6 +16,7 @@ source_tree() {
 
 unpack_source() {
 	local deb package
+	need xz-utils
 	package=linux-source-$(series "$version")
 	deb=$(fetch "$from" "$package=$version")
 	say "unpacking the source of $version"
