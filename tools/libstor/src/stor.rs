@@ -4,6 +4,7 @@
 
 use crate::control::Front;
 use crate::{Error, Kind, Result, System};
+use nix::errno::Errno;
 use serde::Serialize;
 use stor_pure::abi::uapi::STOR_ABI_VERSION;
 
@@ -40,8 +41,7 @@ pub struct Module {
 impl Stor {
     /// Connects to a system, if both sides speak a common control ABI.
     pub fn connect(system: Box<dyn System>) -> Result<Self> {
-        let front = system.version()?;
-        agree(&front)?;
+        agree(&ask(system.as_ref())?)?;
         Ok(Self { system, dry_run: false })
     }
 
@@ -55,7 +55,7 @@ impl Stor {
 impl Version {
     /// Both sides' versions, whether they agree or not.
     pub fn of(system: &dyn System) -> Result<Self> {
-        let Front { abi_min, abi_max, engine_abi, version } = system.version()?;
+        let Front { abi_min, abi_max, engine_abi, version } = ask(system)?;
         Ok(Self { module: Some(Module { version, abi_min, abi_max, engine_abi }), ..Self::default() })
     }
 }
@@ -64,6 +64,18 @@ impl Default for Version {
     fn default() -> Self {
         Self { storctl: env!("CARGO_PKG_VERSION"), abi: STOR_ABI_VERSION, module: None }
     }
+}
+
+fn ask(system: &dyn System) -> Result<Front> {
+    system.version().map_err(|errno| match errno {
+        // The one call that every module answers: what does not is no relative of ours.
+        Errno::ENOTTY | Errno::EINVAL | Errno::EPROTONOSUPPORT => {
+            Error::new(Kind::Abi, "the loaded stor module does not tell its version as this storctl asks for it")
+                .help("install modules and storctl of the same release")
+                .errno(errno)
+        }
+        errno => errno.into(),
+    })
 }
 
 fn agree(front: &Front) -> Result<()> {

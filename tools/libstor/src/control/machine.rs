@@ -332,25 +332,13 @@ impl Host for Machine {
 
     fn user(&self, device: &Device) -> Option<String> {
         let sysfs = Path::new("/sys/dev/block").join(device.number.to_string());
-        let names = |folder: &Path| -> Vec<String> {
-            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-            let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-            names.sort();
-            names
+        let partition = |name: String| {
+            let number = fs::read_to_string(sysfs.join(&name).join("dev")).ok()?;
+            let user = self.user_of(&sysfs.join(&name), number.trim())?;
+            sysfs.join(&name).join("partition").exists().then(|| format!("its partition {name} is {user}"))
         };
-        let holders = names(&sysfs.join("holders"));
-        if !holders.is_empty() {
-            return Some(format!("held by {}", holders.join(", ")));
-        }
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        if let Some(place) = mounted_on(&mounts, &|fields| fields.get(2) == Some(&device.number.to_string().as_str())) {
-            return Some(format!("mounted on {place}"));
-        }
-        let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
-        let is_swap = |line: &str| {
-            line.split_whitespace().next().is_some_and(|path| self.number(Path::new(path)).ok() == Some(device.number))
-        };
-        swaps.lines().skip(1).any(is_swap).then(|| "used as swap".into())
+        let number = device.number.to_string();
+        self.user_of(&sysfs, &number).or_else(|| names(&sysfs).into_iter().find_map(partition))
     }
 
     fn busy(&self, device: &Device) -> bool {
@@ -366,10 +354,35 @@ impl Host for Machine {
     }
 }
 
-/// Where the first mount that `matches` lies, from the lines of mountinfo (proc(5)).
-fn mounted_on(mountinfo: &str, matches: &dyn Fn(&[&str]) -> bool) -> Option<String> {
-    let lines = mountinfo.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    lines.into_iter().find(|fields| matches(fields)).and_then(|fields| Some(fields.get(4)?.to_string()))
+impl Machine {
+    /// Who uses a device, going by its folder in sysfs and its number.
+    fn user_of(&self, sysfs: &Path, number: &str) -> Option<String> {
+        let holders = names(&sysfs.join("holders"));
+        if !holders.is_empty() {
+            return Some(format!("held by {}", holders.join(", ")));
+        }
+        // The third field is the device's number, the fifth where it is mounted: proc(5).
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let mounted = mounts.lines().find_map(|line| {
+            let mut fields = line.split(' ').skip(2);
+            (fields.next()? == number).then_some(fields.nth(1)?)
+        });
+        if let Some(place) = mounted {
+            return Some(format!("mounted on {place}"));
+        }
+        let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+        let mut paths = swaps.lines().skip(1).filter_map(|line| line.split_whitespace().next());
+        let is_it = |path| self.number(Path::new(path)).is_ok_and(|found| found.to_string() == number);
+        paths.any(is_it).then(|| "used as swap".into())
+    }
+}
+
+/// The names in a folder, sorted; none if it cannot be read.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
 }
 
 /// Why a device cannot be used.

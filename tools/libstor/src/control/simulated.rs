@@ -380,6 +380,9 @@ fn size(segments: &[Segment]) -> Bytes {
 impl Control for Simulated {
     fn version(&self) -> Answer<Front> {
         self.with(|state| {
+            if let Some(&errno) = state.answers.get("version") {
+                return Err(Errno::from_raw(errno));
+            }
             let Versions { version, abi_min, abi_max, engine_abi } = &state.front;
             Ok(Front { version: version.clone(), abi_min: *abi_min, abi_max: *abi_max, engine_abi: *engine_abi })
         })
