@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# What scenarios of the product have at hand, besides guest.sh: . /stor/tests/vm/lib/stor.sh
+
+# engine_module VERSION: the name of its module
+engine_module() { echo "stor_engine_${1//[.+-]/_}"; }
+
+# load_engine VERSION [PARAMETER=VALUE…]: load it
+load_engine() {
+	local module
+	module=$(engine_module "$1")
+	[[ -e $STOR_KMOD/$module.ko ]] || fail "build it first: ENGINES='… $1' make kmod"
+	insmod "$STOR_KMOD/$module.ko" "${@:2}"
+}
+
+# load_stor [VERSION…]: the front and these engines (0.1.0 if none is named). When the scenario ends, all volumes, all
+# engines and the front go.
+load_stor() {
+	insmod "$STOR_KMOD/stor.ko"
+	defer unload_stor
+	local version
+	for version in "${@:-0.1.0}"; do load_engine "$version"; done
+}
+
+# unload_stor: all volumes, all engines and the front
+unload_stor() {
+	local module
+	drop_volumes
+	for module in /sys/module/stor_engine_*; do
+		[[ ! -e $module ]] || rmmod "${module##*/}"
+	done
+	rmmod stor
+}
+
+# volume NAME DEVICE…: make it; print its node
+volume() {
+	storctl volume create "$@" >&2
+	node "$1"
+}
+
+# node NAME: the node of a volume
+node() {
+	local dir
+	for dir in /sys/block/stor*; do
+		[[ $(<"$dir/stor/name") != "$1" ]] || echo "/dev/${dir##*/}"
+	done
+}
+
+# drop_volumes: remove all, newest first
+drop_volumes() {
+	local name
+	for name in $(storctl --json volume list | jq -r '.volumes | reverse | .[].name'); do
+		storctl volume remove "$name" >/dev/null
+	done
+}
+
+# engine_of NAME: the version that drives a volume
+engine_of() {
+	local node
+	node=$(node "$1")
+	echo "$(<"/sys/block/${node##*/}/stor/engine")"
+}
+
+# verify NAME FIO-OPTION…: fio writes to a volume and verifies what it wrote, in the background, until stop_verify
+verify() {
+	local node
+	node=$(node "$1")
+	fio --name="$1" --filename="$node" --direct=1 --time_based --runtime=100000 --verify=crc32c --verify_fatal=1 \
+		--trigger-file="/tmp/stop.$1" --output="/tmp/fio.$1" "${@:2}" || echo "$1: fio: exit status $?" >>/tmp/fio.bad &
+	verifying+=("$1")
+}
+
+# stop_verify: end them all; fail if one found anything wrong
+stop_verify() {
+	local name
+	for name in "${verifying[@]}"; do touch "/tmp/stop.$name"; done
+	wait
+	verifying=()
+	[[ ! -e /tmp/fio.bad ]] || fail "$(</tmp/fio.bad)"
+}
+verifying=()
+
+# field NAME PATH: what `storctl volume show` has at that jq path, such as .size
+field() {
+	local -
+	set +x
+	storctl --json volume show "$1" | jq -r ".volume$2"
+}
