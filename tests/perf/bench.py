@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0
+"""
+Instructions per I/O. QEMU's -icount makes one instruction take one virtual nanosecond on one CPU, so that virtual
+time divided by I/Os is a count of instructions that repeats to a fraction of a percent, however busy the host is.
+It knows nothing of caches, of other CPUs, or of waiting for locks.
+"""
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+
+import console
+from machine import QEMU, ROOT, Dead, Late, Machine
+
+# What may be added to the raw device, for one I/O of that size, and how far two boots may differ.
+LIMITS = {"4k": 2700, "128k": 4500}
+SPREAD = 0.005
+TIME_LIMIT = 1800
+
+CPU = "max,-rdrand,-rdseed,-erms,-fsrm"         # rep movsb would count each byte
+ACCEL = ["-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01,clock=vm", "-seed", "1"]
+CMDLINE = "nokaslr norandmaps tsc=reliable"
+
+
+def boot(kernel, root, log_path):
+    """One boot: every workload on every device. {workload: {device: instructions per I/O}}"""
+    with tempfile.TemporaryDirectory(dir=ROOT / "build/vm", prefix="bench.") as work, \
+            open(log_path, "w", encoding="utf-8") as log:
+        work = Path(work)
+        (work / "out").mkdir()
+        machine = Machine(kernel, root, "tcg", cpus=1, cmdline=CMDLINE, cpu=CPU, accel_args=ACCEL, work=work, log=log)
+        try:
+            machine.start()
+            machine.notes = []
+            machine.send("run tests/perf/measure 1")
+            machine.wait(lambda: any(n.startswith("done ") for n in machine.notes), TIME_LIMIT)
+        except (Dead, Late) as error:
+            machine.explain()
+            raise SystemExit(f"bench: {error or 'time limit'}; log: {log_path}")
+        finally:
+            machine.close()
+        bad = console.splat(machine.lines)
+        if bad or "done 0 " not in "".join(machine.notes):
+            raise SystemExit(f"bench: {bad or '; '.join(machine.notes)}; log: {log_path}")
+        figures = {}
+        for file in sorted((work / "out").glob("*.json")):
+            number, workload, device = file.stem.split(",")
+            job = json.loads(file.read_text())["jobs"][0]
+            done = job["read"] if job["read"]["total_ios"] else job["write"]
+            figures.setdefault(workload, {})[device] = done["runtime"] * 1e6 / done["total_ios"]
+        return figures
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="tests/perf/run")
+    parser.add_argument("--kernel", help="kernel to boot (default: $KERNEL, else 7.3-amd64)")
+    parser.add_argument("--boots", type=int, default=2, help="how often to measure (default 2)")
+    parser.add_argument("--gate", action="store_true", help="fail if stor adds too much, or the boots differ too much")
+    parser.add_argument("--prepared", type=Path, nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    kernel, root = args.prepared
+    release = (kernel / "release").read_text().strip()
+    logs, out = ROOT / "build/logs/perf", ROOT / "build/bench"
+    for folder in (logs, out, ROOT / "build/vm"):
+        folder.mkdir(parents=True, exist_ok=True)
+
+    boots = []
+    for number in range(1, args.boots + 1):
+        print(f"# boot {number} of {args.boots}", file=sys.stderr, flush=True)
+        boots.append(boot(kernel, root, logs / f"{release}-{number}.log"))
+
+    bad = []
+    devices = [d for d in ("raw", "dm-linear", "stor") if d in next(iter(boots[0].values()))]
+    head = f"{'instructions per I/O':28}" + "".join(f"{d:>11}" for d in devices)
+    head += "".join(f"{'+' + d:>12}" for d in devices[1:]) + f"{'spread':>9}"
+    print(f"kernel {release}, lower device brd, {args.boots} boots\n{head}")
+    for workload, first in boots[0].items():
+        mean = {d: sum(b[workload][d] for b in boots) / len(boots) for d in devices}
+        spread = max((max(b[workload][d] for b in boots) / min(b[workload][d] for b in boots) - 1) for d in devices)
+        row = f"{workload:28}" + "".join(f"{mean[d]:11.0f}" for d in devices)
+        row += "".join(f"{mean[d] - mean['raw']:12.0f}" for d in devices[1:]) + f"{spread:9.2%}"
+        print(row)
+        limit = LIMITS[workload.split()[0]]
+        if "stor" in mean and mean["stor"] - mean["raw"] > limit:
+            bad.append(f"{workload}: stor adds {mean['stor'] - mean['raw']:.0f}, more than {limit}")
+        if spread > SPREAD:
+            bad.append(f"{workload}: the boots differ by {spread:.2%}, more than {SPREAD:.1%}")
+    if "stor" not in devices:
+        bad.append("no modules are built for this kernel, so there is no row for stor: make kmod tools")
+
+    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    version = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    result = out / f"{release}.json"
+    result.write_text(json.dumps({
+        "unit": "instructions per I/O", "kernel": release, "commit": commit.stdout.strip(), "qemu": version,
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"), "boots": boots, "limits": LIMITS,
+    }, indent=1) + "\n")
+    print(f"written to {result.relative_to(ROOT)}")
+    for line in bad:
+        print(f"{'not ok' if args.gate else 'note'}: {line}")
+    return 1 if args.gate and bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
