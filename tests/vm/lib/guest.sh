@@ -41,6 +41,9 @@ undefer() {
 	undo=("${undo[@]:1}")
 }
 
+# forget_undo: nothing is put away, because the guest is about to be cut off
+forget_undo() { undo=(); }
+
 finish() {
 	local - status=$? command
 	set +x
@@ -177,6 +180,7 @@ drop_null_disk() {
 
 # loop_disk FILE SIZE: a loop device with direct I/O where it can; print its node
 loop_disk() {
+	[[ -e /dev/loop-control ]] || modprobe loop
 	truncate -s "$2" "$1"
 	losetup --find --show "$1"
 }
