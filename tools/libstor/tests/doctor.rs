@@ -18,7 +18,7 @@ impl System {
         let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("doctor-{name}"));
         let _ = fs::remove_dir_all(&root);
         let system = Self(root);
-        system.write("proc/sys/kernel/osrelease", &format!("{RELEASE}\n"));
+        system.write("proc/sys/kernel/osrelease", format!("{RELEASE}\n"));
         system.write(&format!("boot/config-{RELEASE}"), "CONFIG_MODULES=y\nCONFIG_RUST=y\n");
         system.module("stor.ko", RELEASE, true);
         system.module("stor_engine_0_1_0.ko", RELEASE, true);
