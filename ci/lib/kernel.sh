@@ -10,8 +10,9 @@ supported_kernels() {
 	sed '/^#/d' "$supported"
 }
 
-# kernel NAME: set release, from (suite), version (of the packages) and gcc (major version) for an alias of the table, an
-# exact release or "debug"; a name that is none of these stops with the list of those that are
+# kernel NAME: for an alias of the table, an exact release or "debug", set release, from (suite), version (of the packages),
+# gcc (major version) and toolchain (the versions of rustc, gcc, bindgen, clang and pahole); a name that is none of these
+# stops with the list of those that are
 kernel() {
 	local record row
 	if [[ $1 == debug || $1 == *-stor-debug ]]; then
@@ -27,7 +28,7 @@ kernel() {
 	elif [[ ! -e $record ]]; then
 		resolve_release "$1"
 	fi
-	read -r release from version gcc <"$record"
+	read -r release from version gcc toolchain <"$record"
 }
 
 refuse() {
@@ -91,10 +92,12 @@ package_version() {
 
 # record NAME SUITE RELEASE: keep what kernel() reads
 record() {
-	local headers
+	local headers gcc
 	headers=$(suite "$2" cache show --no-all-versions "linux-headers-$3")
+	gcc=$(sed -En 's/^Depends: .*gcc-([0-9]+)-for-host.*/\1/p' <<<"$headers")
 	mkdir -p "$CACHE/releases"
-	echo "$3 $2 $(sed -n 's/^Version: //p' <<<"$headers") $(sed -En 's/^Depends: .*gcc-([0-9]+)-for-host.*/\1/p' <<<"$headers")" |
+	echo "$3 $2 $(sed -n 's/^Version: //p' <<<"$headers") $gcc" \
+		"$(package_version "$2" rustc "gcc-$gcc" bindgen clang pahole | paste -sd' ')" |
 		tee "$CACHE/releases/$3" >"$CACHE/releases/$1"
 }
 

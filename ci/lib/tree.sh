@@ -4,7 +4,7 @@
 #
 # Debian's header packages lack the Rust metadata (rust/*.rmeta), so it is made again here: the packaged source, the kernel's
 # own configuration and the very same rustc give the very same symbol names, and that is checked.
-# shellcheck disable=SC2154 # kernel() sets release, from, version and gcc
+# shellcheck disable=SC2154 # kernel() sets release, from, version, gcc and toolchain
 
 fragment=$ROOT/tests/kernels/debug.config
 
@@ -37,7 +37,7 @@ object_tree() {
 	tree=$CACHE/trees/$release/$({
 		declare -f "$recipe"
 		echo "$version"
-		package_version "$from" rustc "gcc-$gcc" bindgen clang
+		tr ' ' '\n' <<<"${toolchain% *}" # pahole is only used by what is built later
 		cat "$inputs"
 	} | sha256sum | cut -c1-12)
 	once "$tree" "$recipe" "$tree"
