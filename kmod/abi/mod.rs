@@ -6,6 +6,7 @@
 pub mod ctypes;
 #[cfg(stor_kernel)]
 pub mod engine;
+pub mod errno;
 #[allow(missing_docs, non_camel_case_types, clippy::indexing_slicing)]
 #[rustfmt::skip]
 pub mod uapi;

@@ -3,6 +3,7 @@
 //! `struct block_device`: a lower device, opened exclusively for a volume, which shows as its holder.
 
 use super::ffi;
+use crate::abi::errno;
 use core::ffi::c_void;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -105,7 +106,7 @@ impl Lower {
         // INVARIANT: Just opened and claimed. From here on `drop` gives everything back.
         let lower = Self { file, bdev, writable, _holder: claim, drop_holder };
         if lower.features() & ffi::BLK_FEAT_ZONED != 0 {
-            return Err(EOPNOTSUPP);
+            return Err(errno::EOPNOTSUPP.into());
         }
         Ok(lower)
     }

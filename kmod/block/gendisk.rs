@@ -8,6 +8,7 @@ use super::noio::NoIo;
 use super::queue_limits::QueueLimits;
 use super::tag_set::TagSet;
 use super::{clock, ffi, Driver};
+use crate::abi::errno;
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -254,7 +255,7 @@ impl<D: Driver> Disk<D> {
     /// Drains the queue and keeps it still until [`Disk::release`], by whichever task.
     pub fn hold(&mut self, milliseconds: u32) -> Result {
         if self.held {
-            return Err(EALREADY);
+            return Err(errno::EALREADY.into());
         }
         // SAFETY: A disk's queue.
         let left = unsafe {
@@ -272,7 +273,7 @@ impl<D: Driver> Disk<D> {
     /// Ends [`Disk::hold`].
     pub fn release(&mut self) -> Result {
         if !self.held {
-            return Err(EALREADY);
+            return Err(errno::EALREADY.into());
         }
         self.held = false;
         // SAFETY: Frozen in `hold`.

@@ -10,12 +10,13 @@
 //!   [`gendisk::Frozen`] queue;
 //! - dropping a wrapper undoes what made it, in an order that the types' nesting gives.
 //!
-//! Differences between kernel versions live in [`compat`] and `shim.c`.
+//! Differences between kernel versions live here: in [`errno`], [`module`], [`miscdevice`] and `shim.c`, so far
+//! without a line that is chosen by version.
 
 pub mod bdev;
 pub mod bio_set;
 pub mod clock;
-pub mod compat;
+pub mod errno;
 pub mod ffi;
 pub mod gendisk;
 pub mod miscdevice;

@@ -4,6 +4,7 @@
 
 use super::target::{Config, Target, TARGETS};
 use crate::abi::engine::{EngineOps, MapRequest, Object, ObjectConfig, ObjectOps, Piece, ENGINE_ABI, TEXT};
+use crate::abi::errno;
 use crate::block::module::this_module;
 use crate::pure::text;
 use core::ffi::{c_int, c_void};
@@ -109,7 +110,7 @@ unsafe fn prepare_named(config: &ObjectConfig) -> Result<Object> {
     #[cfg(stor_test)]
     super::fault::prepare()?;
     let name = text::from_field(&config.target).map_err(|_| EINVAL)?;
-    let (_, prepare) = TARGETS.iter().find(|(target, _)| *target == name).ok_or(EOPNOTSUPP)?;
+    let (_, prepare) = TARGETS.iter().find(|(target, _)| *target == name).ok_or(errno::EOPNOTSUPP)?;
     // SAFETY: By contract; an empty list may come with any pointer.
     let (lowers, bytes) =
         unsafe { (slice(config.lowers, config.lower_count), slice(config.config, config.config_len)) };

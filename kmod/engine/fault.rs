@@ -14,6 +14,7 @@
 //! Every such engine also warns if it is asked to map or settle while none of its objects is loaded: that would be
 //! a request that outlived its engine.
 
+use core::borrow::Borrow;
 use kernel::prelude::*;
 use kernel::sync::atomic::{ordering::Relaxed, Atomic};
 
@@ -24,10 +25,10 @@ static PREPARED: Atomic<u32> = Atomic::new(0);
 /// Objects that are loaded now.
 static LOADED: Atomic<i32> = Atomic::new(0);
 
-/// Takes over the module's parameters.
-pub fn set(fail: u32, abi: u32) {
-    FAIL.store(fail, Relaxed);
-    ABI.store(abi, Relaxed);
+/// Takes over the module's parameters. 7.2 hands out references to them, 7.3 values.
+pub fn set(fail: impl Borrow<u32>, abi: impl Borrow<u32>) {
+    FAIL.store(*fail.borrow(), Relaxed);
+    ABI.store(*abi.borrow(), Relaxed);
 }
 
 fn fails(bit: u32) -> Result {

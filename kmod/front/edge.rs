@@ -13,7 +13,7 @@ use super::notice::Label;
 use super::volume::Volume;
 use super::Front;
 use crate::abi::engine::{EngineOps, MapRequest, ObjectConfig, ObjectOps, Piece, ENGINE_ABI};
-use crate::abi::{engine, uapi};
+use crate::abi::{engine, errno, uapi};
 use crate::block::gendisk::Disk;
 use crate::block::miscdevice::MiscDevice;
 use crate::block::module::ModuleRef;
@@ -194,7 +194,7 @@ unsafe fn register(ops: *const EngineOps) -> Result {
             "engine refused: it speaks engine ABI {abi}, this front speaks {ENGINE_ABI}; load the stor.ko that came \
              with it\n"
         );
-        return Err(Error::from_errno(-crate::pure::errno::EPROTONOSUPPORT.0));
+        return Err(errno::EPROTONOSUPPORT.into());
     }
     let engine = Engine { ops: pointer };
     let version = engine.version();

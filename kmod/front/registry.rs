@@ -9,7 +9,7 @@ use super::notice::{Label, Notices};
 use super::volume::{Live, Lowers, Volume};
 use super::{Front, DRAIN_MS};
 use crate::abi::engine::{LowerInfo, ObjectConfig, TEXT};
-use crate::abi::uapi;
+use crate::abi::{errno, uapi};
 use crate::block::bdev::Lower;
 use crate::block::gendisk::Disk;
 use crate::block::queue_limits::QueueLimits;
@@ -278,7 +278,7 @@ impl State {
         let index = self.position(uuid)?;
         let entry = self.volumes.get(index).ok_or(ENXIO)?;
         let open = entry.disk.driver().open_count() > 0;
-        check_resize(entry.size, table.size, shrink, open).map_err(|error| Error::from_errno(-error.errno().0))?;
+        check_resize(entry.size, table.size, shrink, open).map_err(|error| error.errno())?;
         let version = entry.engine.ok_or(ENODEV)?;
         let lowers = open_lowers(&table.fds, !entry.read_only, entry.notices())?;
         self.check_loop(entry, &lowers)?;
@@ -319,7 +319,7 @@ impl State {
         }
         while let Some(device) = pending.pop() {
             if device == own {
-                return Err(ELOOP);
+                return Err(errno::ELOOP.into());
             }
             for other in self.volumes.iter().filter(|other| other.disk.device() == device) {
                 for lower in other.lowers.iter() {

@@ -4,16 +4,16 @@
 //!
 //! The same files are compiled into the kernel modules, the tools, the tests and the fuzzers. Nothing here
 //! allocates, locks, sleeps, reads a clock, logs, or is `unsafe`; callers pass slices in and act on the answer.
-//! Refusals are values with an errno ([`errno`]) for the kernel and a sentence for people.
+//! Refusals are values with an errno ([`crate::abi::errno`]) for the kernel and a sentence for people.
 //!
 //! - [`units`]: bytes and sectors, and the only conversions between them
-//! - [`errno`]: the error numbers refusals map to
 //! - [`text`]: names, versions and UUIDs that cross the control ABI
 //! - [`control`]: what every ioctl argument must satisfy
 //! - [`linear`]: the table of target `linear`
 
 pub mod control;
-pub mod errno;
 pub mod linear;
 pub mod text;
 pub mod units;
+
+pub use crate::abi::errno;

@@ -53,7 +53,7 @@ arguments!(
 
 impl From<HeaderError> for Error {
     fn from(error: HeaderError) -> Self {
-        Error::from_errno(-error.errno().0)
+        error.errno().into()
     }
 }
 
@@ -139,7 +139,7 @@ fn user(address: u64) -> Result<UserPtr> {
 
 /// Whether a field holds a name.
 fn check_text(field: &[u8]) -> Result {
-    text::from_field(field).map(|_| ()).map_err(|error| Error::from_errno(-error.errno().0))
+    text::from_field(field).map(|_| ()).map_err(|error| error.errno().into())
 }
 
 fn version(call: &Call) -> Result {

@@ -12,7 +12,7 @@ pub(super) struct Table(KVec<Segment>);
 
 impl Table {
     pub(super) fn new(config: &Config<'_>) -> Result<Self> {
-        let errno = |error: linear::Error| Error::from_errno(-error.errno().0);
+        let errno = |error: linear::Error| Error::from(error.errno());
         let parsed = linear::Config::parse(config.bytes).map_err(errno)?;
         let mut segments = KVec::with_capacity(parsed.len(), GFP_KERNEL)?;
         for segment in parsed.segments() {
