@@ -8,7 +8,7 @@ use core::ffi::c_void;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use kernel::bindings;
-use kernel::error::{from_err_ptr, to_result};
+use kernel::error::from_err_ptr;
 use kernel::fs::file::LocalFile;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -157,12 +157,6 @@ impl Lower {
         for (to, from) in name.iter_mut().take(length).zip(kernel_name.to_bytes()) {
             *to = *from;
         }
-    }
-
-    /// Writes its volatile cache out.
-    pub fn flush(&self) -> Result {
-        // SAFETY: The device is open.
-        to_result(unsafe { bindings::blkdev_issue_flush(self.bdev.as_ptr()) })
     }
 }
 

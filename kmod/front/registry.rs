@@ -208,11 +208,17 @@ impl State {
         self.volumes.last().ok_or(ENOMEM)
     }
 
-    /// EBUSY if it is open.
+    /// EBUSY if it is open, ETIMEDOUT if I/O of earlier openers does not end.
     pub fn remove(&mut self, uuid: &[u8; 16]) -> Result {
         let index = self.position(uuid)?;
         let entry = self.volumes.get(index).ok_or(ENXIO)?;
-        entry.disk.driver().close_door()?;
+        let volume = entry.disk.driver();
+        volume.close_door()?;
+        // Removing the disk waits for its I/O without a limit; make sure that there is none to wait for.
+        if let Err(error) = entry.disk.freeze(DRAIN_MS) {
+            volume.settle(true);
+            return Err(error);
+        }
         let entry = self.volumes.remove(index).map_err(|_| ENXIO)?;
         let notices = entry.notices().clone();
         drop(entry);
@@ -224,10 +230,6 @@ impl State {
     pub fn suspend(&mut self, uuid: &[u8; 16]) -> Result {
         let entry = self.find_mut(uuid)?;
         entry.disk.hold(DRAIN_MS)?;
-        if let Err(error) = entry.lowers.iter().try_for_each(Lower::flush) {
-            entry.disk.release()?;
-            return Err(error);
-        }
         entry.suspended_since = clock::now();
         entry.emit(uapi::STOR_EVENT_SUSPENDED, 0);
         self.changed();

@@ -21,7 +21,6 @@
  *  ENOTTY           no such command
  *  ENXIO            no volume has this UUID
  *  ENOMEM           no memory
- *  EINTR            a signal came while waiting for another control call
  */
 #ifndef _UAPI_STOR_H
 #define _UAPI_STOR_H
@@ -112,9 +111,10 @@ struct stor_create {
 };
 
 /*
- * STOR_IOC_REMOVE   EBUSY the volume is open
- * STOR_IOC_SUSPEND  drain, flush and hold all I/O; EALREADY, ETIMEDOUT a lower
- *                   device did not finish its I/O in time
+ * STOR_IOC_REMOVE   EBUSY the volume is open; ETIMEDOUT
+ * STOR_IOC_SUSPEND  drain and hold all I/O (what was completed is as durable as
+ *                   its flushes made it); EALREADY; ETIMEDOUT a lower device
+ *                   did not finish its I/O in time
  * STOR_IOC_RESUME   EALREADY it was not suspended
  */
 struct stor_volume_ref {
@@ -292,7 +292,7 @@ struct stor_engine_switch {
 #define STOR_EVENT_SWITCHED		10	/* value: pause */
 #define STOR_EVENT_SWITCH_FAILED	11	/* value: errno */
 #define STOR_EVENT_DEAD			12	/* value: errno */
-#define STOR_EVENT_LOWER_GONE		13	/* value: index of the lower device */
+#define STOR_EVENT_LOWER_GONE		13	/* value: number of the device, major << 32 | minor */
 #define STOR_EVENT_IO_ERROR		14	/* value: errors since the last such event */
 
 struct stor_event {
