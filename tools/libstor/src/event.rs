@@ -3,6 +3,7 @@
 //! Events: what happens to volumes and engines, as it happens.
 
 use crate::control::Events;
+use crate::device::Number;
 use crate::error::Context;
 use crate::{Bytes, Result, Stor, Uuid};
 use nix::errno::Errno;
@@ -41,8 +42,8 @@ pub enum Value {
     Pause(Duration),
     /// Why.
     Errno(Errno),
-    /// Which of the volume's lower devices.
-    Lower(u64),
+    /// The device.
+    Lower(Number),
     /// How many errors since the last such event.
     Errors(u64),
     /// How many events were lost.
@@ -83,7 +84,10 @@ impl Event {
             STOR_EVENT_SWITCH_FAILED | STOR_EVENT_DEAD => {
                 Value::Errno(Errno::from_raw(i32::try_from(self.value).unwrap_or_default()))
             }
-            STOR_EVENT_LOWER_GONE => Value::Lower(self.value),
+            STOR_EVENT_LOWER_GONE => {
+                let [major, minor] = [self.value >> 32, self.value].map(|half| half as u32);
+                Value::Lower(Number { major, minor })
+            }
             STOR_EVENT_IO_ERROR => Value::Errors(self.value),
             STOR_EVENT_LOST => Value::Lost(self.value),
             STOR_EVENT_REMOVED
@@ -120,7 +124,7 @@ impl Serialize for Event {
             Value::ReadOnly(read_only) => map.serialize_entry("read_only", &read_only)?,
             Value::Pause(pause) => map.serialize_entry("pause_ns", &(pause.as_nanos() as u64))?,
             Value::Errno(errno) => map.serialize_entry("error", &format!("{errno:?}"))?,
-            Value::Lower(index) => map.serialize_entry("lower", &index)?,
+            Value::Lower(number) => map.serialize_entry("device", &number.to_string())?,
             Value::Errors(count) => map.serialize_entry("errors", &count)?,
             Value::Lost(count) => map.serialize_entry("lost", &count)?,
             Value::Unknown(value) => {

@@ -483,7 +483,7 @@ impl Stor {
         self.system.status(uuid).is_ok_and(|status| status.info.open_count > 0)
     }
 
-    /// Holds a volume's I/O, once what is under way is finished and flushed.
+    /// Holds a volume's I/O, once what is under way is finished.
     pub fn suspend(&self, name: &str) -> Result<Change> {
         let already = || Error::new(Kind::Exists, "it is suspended already").errno(Errno::EALREADY);
         let check = |volume: &Info| refuse_if(volume.state & STOR_STATE_SUSPENDED != 0, already);

@@ -112,7 +112,7 @@ pub(crate) enum VolumeChange {
         #[command(flatten)]
         change: Change,
     },
-    /// Hold a volume's I/O, once what is under way is finished and flushed
+    /// Hold a volume's I/O, once what is under way is finished
     Suspend {
         #[command(flatten)]
         volume: Name,

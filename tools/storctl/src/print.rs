@@ -212,7 +212,7 @@ impl Printer<'_> {
             Value::ReadOnly(false) => "off".into(),
             Value::Pause(pause) => format!("pause {}", milliseconds(pause)),
             Value::Errno(errno) => format!("{errno:?}"),
-            Value::Lower(index) => format!("device {index}"),
+            Value::Lower(number) => format!("device {number}"),
             Value::Errors(count) => format!("{count} errors"),
             Value::Lost(count) => format!("{count} events"),
             Value::Unknown(value) => format!("type {} value {value}", event.kind),
