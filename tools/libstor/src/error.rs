@@ -130,7 +130,9 @@ impl From<Errno> for Error {
     /// What an errno of the control ABI means when the call gives it no meaning of its own.
     fn from(errno: Errno) -> Self {
         let error = match errno {
-            Errno::EPERM | Errno::EACCES => Self::new(Kind::Permission, "not permitted").help("run as root"),
+            Errno::EPERM | Errno::EACCES => {
+                Self::new(Kind::Permission, "not permitted").help("run as root; a container needs CAP_SYS_ADMIN")
+            }
             Errno::EPROTONOSUPPORT | Errno::ENOTTY => {
                 Self::new(Kind::Abi, "the loaded stor module does not know this call")
                     .help("install modules and storctl of the same release")

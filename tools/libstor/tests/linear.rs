@@ -118,6 +118,8 @@ fn sizes_of_a_resize_are_read() {
 }
 
 proptest! {
+    // Each case boots a simulated kernel.
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn cutting_keeps_what_is_before_the_cut(
         lengths in prop::collection::vec((0usize..2, 1u64..4), 1..4),

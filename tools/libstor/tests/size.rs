@@ -75,6 +75,16 @@ fn sizes_are_shown_in_the_largest_unit_they_fill() {
     assert_eq!(format!("{:>8}|", Iec(Bytes(1024))), "   1 KiB|");
 }
 
+#[test]
+fn durations_are_shown_in_two_units() {
+    let cases = [(0, "0 ms"), (999_999_999, "999 ms"), (1_250_000_000, "1.2 s"), (59_999_999_999, "59.9 s")];
+    let longer =
+        [(60_000_000_000, "1 min 0 s"), (3_599_000_000_000, "59 min 59 s"), (90_061_000_000_000, "25 h 1 min")];
+    for (nanoseconds, text) in cases.into_iter().chain(longer) {
+        assert_eq!(libstor::volume::ago(nanoseconds), text);
+    }
+}
+
 proptest! {
     #[test]
     fn whole_sizes_survive_being_shown_and_read(number in 1u64..1024, power in 0u32..6) {
