@@ -36,8 +36,6 @@ defer() {
 undefer() {
 	local -
 	set +x
-	local -
-	set +x
 	undo=("${undo[@]:1}")
 }
 
@@ -66,8 +64,7 @@ on_error() {
 	((BASH_SUBSHELL == 0)) || return "$status"
 	for ((frame = 1; frame < ${#BASH_SOURCE[@]}; frame++)); do
 		if [[ ${BASH_SOURCE[frame]} == "$SCENARIO" ]]; then
-			echo "why line ${BASH_LINENO[frame - 1]}: ${1//$'
-'/ }: exit status $status" >&3
+			echo "why line ${BASH_LINENO[frame - 1]}: ${1//$'\n'/ }: exit status $status" >&3
 			return "$status"
 		fi
 	done
