@@ -39,7 +39,7 @@ class Scenario:
     disks: list = field(default_factory=list)
     mem: int = 1024                               # MiB
     cpus: int = 2
-    timeout: int = 120                            # seconds for each phase, on a stock kernel
+    timeout: int = 300                            # seconds for each phase, on a stock kernel; only a hang takes so long
     kernels: str = "all"                          # stock | debug | all
     sample: bool = False                          # part of the quick run
     share: bool = True                            # may run in one boot with others that ask for the same machine
