@@ -18,7 +18,7 @@ from machine import QEMU, ROOT, Dead, Late, Machine
 # What may be added to the raw device, for one I/O of that size, and how far two boots may differ.
 LIMITS = {"4k": 2700, "128k": 4500}
 SPREAD = 0.005
-TIME_LIMIT = 600
+TIME_LIMIT = 1800
 
 CPU = "max,-rdrand,-rdseed,-erms,-fsrm"         # rep movsb would count each byte
 ACCEL = ["-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01,clock=vm", "-seed", "1"]

@@ -71,7 +71,7 @@ class Header(unittest.TestCase):
     def test_all(self):
         one = self.load("# SPDX-License-Identifier: GPL-2.0\n# what it shows\n# disks: 1G 64M,nvme,a=b\n# mem: 256\n"
                         "# reboot: clean kill\n# sample: yes\n# outcome: fail a b\ncommand\n# mem: 1\n")
-        self.assertEqual((one.id, one.title, one.mem, one.sample), ("group/010-x", "what it shows", 256, True))
+        self.assertEqual((one.id, one.title, one.mem, one.sample), ("group/010-x", "what it shows", 256, "yes"))
         self.assertEqual([(d.size, d.driver, d.properties) for d in one.disks],
                          [(1 << 30, "virtio", []), (64 << 20, "nvme", ["a=b"])])
         self.assertEqual((one.reboot, one.outcome, one.alone), (["clean", "kill"], ("fail", "a b"), True))

@@ -239,7 +239,7 @@ class Suite:
     def chosen(self):
         kind = "debug" if self.debug else "stock"
         return [s for s in scenarios.find(ROOT / "tests/vm", self.args.wanted)
-                if s.kernels in (kind, "all") and (s.sample or not self.args.sample)]
+                if s.kernels in (kind, "all") and (not self.args.sample or s.sample in ("yes", kind))]
 
     def batches(self, chosen):
         """Neighbours that ask for the same machine run in one boot."""
@@ -290,7 +290,7 @@ def main():
     args = parse()
     if args.list:
         for one in scenarios.find(ROOT / "tests/vm", args.wanted):
-            print(f"{one.id:40} {'sample' if one.sample else '':7} {one.kernels:6} {one.title}")
+            print(f"{one.id:40} {one.sample:6} {one.kernels:6} {one.title}")
         return 0
     suite = Suite(args)
     if args.shell and not args.wanted:

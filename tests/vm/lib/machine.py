@@ -78,7 +78,7 @@ class Machine:
         append = f"console=ttyS0 loglevel=5 panic=-1 oops=panic sysrq_always_enabled printk.devkmsg=on " \
                  f"mitigations=off acpi=noirq {cmdline}"
         if "debug" in release:
-            append += " panic_on_warn=1 kasan.fault=panic"
+            append += " panic_on_warn=1 kasan.fault=panic kunit.filter_glob=stor_*"
         modules = sorted({MODULES[disk.driver] for disk in disks} - {""})
         if modules:
             append += f" STOR_MODULES={','.join(modules)}"

@@ -41,7 +41,7 @@ class Scenario:
     cpus: int = 2
     timeout: int = 300                            # seconds for each phase, on a stock kernel; only a hang takes so long
     kernels: str = "all"                          # stock | debug | all
-    sample: bool = False                          # part of the quick run
+    sample: str = "no"                            # part of the quick run: yes | stock (on stock kernels only) | no
     share: bool = True                            # may run in one boot with others that ask for the same machine
     reboot: list = field(default_factory=list)    # how each phase but the last ends: clean | kill
     qemu: list = field(default_factory=list)
@@ -66,8 +66,10 @@ class Scenario:
             self.disks = [Disk.parse(word) for word in value.split()]
         elif key in ("mem", "cpus", "timeout"):
             setattr(self, key, int(value))
-        elif key in ("sample", "share"):
-            setattr(self, key, {"yes": True, "no": False}[value])
+        elif key == "share":
+            self.share = {"yes": True, "no": False}[value]
+        elif key == "sample" and value in ("yes", "stock", "no"):
+            self.sample = value
         elif key == "kernels" and value in ("stock", "debug", "all"):
             self.kernels = value
         elif key == "reboot" and set(value.split()) <= {"clean", "kill"}:
