@@ -89,9 +89,7 @@ impl Lower {
             drop(unsafe { Arc::from_raw(claim.as_ptr().cast::<H>().cast_const()) });
         };
         // SAFETY: The holder lives at least as long as the claim, and the operations are static.
-        let file = unsafe {
-            bindings::bdev_file_open_by_dev(device, mode, claim.cast(), &Operations::<H>::OPS)
-        };
+        let file = unsafe { bindings::bdev_file_open_by_dev(device, mode, claim.cast(), &Operations::<H>::OPS) };
         // SAFETY: An `Arc` is never null.
         let claim = unsafe { NonNull::new_unchecked(claim.cast::<c_void>()) };
         let file = match from_err_ptr(file).and_then(|file| NonNull::new(file).ok_or(ENODEV)) {
@@ -124,9 +122,8 @@ impl Lower {
     pub fn geometry(&self) -> Geometry {
         let bdev = self.bdev.as_ptr();
         // SAFETY: An open device has a disk and a queue; the fields are plain integers.
-        let (sectors, logical_block) = unsafe {
-            ((*bdev).bd_nr_sectors, (*(*(*bdev).bd_disk).queue).limits.logical_block_size)
-        };
+        let (sectors, logical_block) =
+            unsafe { ((*bdev).bd_nr_sectors, (*(*(*bdev).bd_disk).queue).limits.logical_block_size) };
         Geometry { size: sectors.saturating_mul(512), logical_block }
     }
 

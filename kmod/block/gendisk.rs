@@ -128,6 +128,11 @@ impl<D: Driver> Disk<D> {
                 *to = *from as _;
             }
         }
+        // Throttling of writeback belongs to the device below, which knows its latencies; here it would only cost.
+        // SAFETY: A new disk's queue, not yet registered.
+        unsafe {
+            bindings::blk_queue_flag_set(bindings::QUEUE_FLAG_DISABLE_WBT_DEF, (*disk.as_ptr()).queue);
+        }
         // INVARIANT: As made above.
         Ok(Self { disk, added: false, held: false, links: KVec::new(), shared, tags })
     }

@@ -39,10 +39,8 @@ impl QueueLimits {
         // A request that discards several ranges would have to be mapped range by range.
         limits.max_discard_segments = 1;
         limits.max_secure_erase_sectors = 0;
-        limits.features &= ffi::BLK_FEAT_WRITE_CACHE
-            | ffi::BLK_FEAT_FUA
-            | ffi::BLK_FEAT_ROTATIONAL
-            | ffi::BLK_FEAT_STABLE_WRITES;
+        limits.features &=
+            ffi::BLK_FEAT_WRITE_CACHE | ffi::BLK_FEAT_FUA | ffi::BLK_FEAT_ROTATIONAL | ffi::BLK_FEAT_STABLE_WRITES;
         // The kernel sets these two for a new blk-mq disk; an update must keep them.
         limits.features |= ffi::BLK_FEAT_IO_STAT | ffi::BLK_FEAT_NOWAIT;
         Self(limits)

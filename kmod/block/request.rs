@@ -149,8 +149,7 @@ impl<D: Driver> Request<D> {
         let mut bio = unsafe { (*self.0).bio };
         while !bio.is_null() {
             // SAFETY: A bio of the live request.
-            let (mut sector, mut left) =
-                unsafe { ((*bio).bi_iter.bi_sector, u64::from((*bio).bi_iter.bi_size >> 9)) };
+            let (mut sector, mut left) = unsafe { ((*bio).bi_iter.bi_sector, u64::from((*bio).bi_iter.bi_size >> 9)) };
             let mut done = 0;
             while left > 0 {
                 let sent = place(self.live(), sector, left).and_then(|to| {

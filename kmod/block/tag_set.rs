@@ -42,9 +42,7 @@ impl<D: Driver> TagSet<D> {
             queue_depth: DEPTH,
             cmd_size: size_of::<Pdu>() as u32,
             numa_node: bindings::NUMA_NO_NODE,
-            flags: bindings::BLK_MQ_F_BLOCKING
-                | bindings::BLK_MQ_F_NO_SCHED_BY_DEFAULT
-                | bindings::BLK_MQ_F_STACKING,
+            flags: bindings::BLK_MQ_F_BLOCKING | bindings::BLK_MQ_F_NO_SCHED_BY_DEFAULT | bindings::BLK_MQ_F_STACKING,
             ..pin_init::zeroed()
         };
         let set = KBox::new(Opaque::new(set), GFP_KERNEL)?;

@@ -47,12 +47,7 @@ pub fn publish() -> Result<Published> {
     FRONT.store((&raw const *front).cast_mut(), Release);
     let mut published = Published { node: None, front };
     published.node = Some(MiscDevice::register(c"stor-control", 0o644)?);
-    pr_info!(
-        "front {}: control ABI {}, engine ABI {}\n",
-        super::VERSION,
-        uapi::STOR_ABI_VERSION,
-        ENGINE_ABI
-    );
+    pr_info!("front {}: control ABI {}, engine ABI {}\n", super::VERSION, uapi::STOR_ABI_VERSION, ENGINE_ABI);
     Ok(published)
 }
 

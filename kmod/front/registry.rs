@@ -11,9 +11,9 @@ use super::{Front, DRAIN_MS};
 use crate::abi::engine::{LowerInfo, ObjectConfig, TEXT};
 use crate::abi::{errno, uapi};
 use crate::block::bdev::Lower;
+use crate::block::clock;
 use crate::block::gendisk::Disk;
 use crate::block::queue_limits::QueueLimits;
-use crate::block::clock;
 use crate::pure::control::check_resize;
 use kernel::prelude::*;
 use kernel::str::CString;
@@ -292,8 +292,7 @@ impl State {
         let object = prepare(engine, entry.notices(), table.size, &table.config, &lowers)?;
         let entry = self.volumes.get_mut(index).ok_or(ENXIO)?;
         let old_links = entry.disk.links();
-        let swapped = link(&mut entry.disk, &lowers)
-            .and_then(|()| entry.swap(object, &lowers, &limits, table.size));
+        let swapped = link(&mut entry.disk, &lowers).and_then(|()| entry.swap(object, &lowers, &limits, table.size));
         match swapped {
             Ok(old) => drop(old),
             Err(error) => {

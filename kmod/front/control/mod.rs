@@ -47,8 +47,16 @@ macro_rules! arguments {
     };
 }
 arguments!(
-    stor_version, stor_create, stor_volume_ref, stor_reload, stor_list, stor_status, stor_set, stor_rename,
-    stor_engine_list, stor_engine_switch
+    stor_version,
+    stor_create,
+    stor_volume_ref,
+    stor_reload,
+    stor_list,
+    stor_status,
+    stor_set,
+    stor_rename,
+    stor_engine_list,
+    stor_engine_switch
 );
 
 impl From<HeaderError> for Error {
