@@ -8,7 +8,6 @@
 use kernel::prelude::*;
 
 pub mod abi;
-
 pub mod block;
 pub mod front;
 pub mod pure;

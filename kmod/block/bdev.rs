@@ -43,6 +43,9 @@ impl<H: Holder> Operations<H> {
     const OPS: bindings::blk_holder_ops =
         bindings::blk_holder_ops { mark_dead: Some(Self::mark_dead), ..pin_init::zeroed() };
 
+    /// # Safety
+    ///
+    /// Called by the kernel for a device that was opened with a holder of type `H`.
     unsafe extern "C" fn mark_dead(bdev: *mut bindings::block_device, _surprise: bool) {
         // SAFETY: Called with `bd_holder_lock` held, so that the holder that was given at open is still there.
         let (holder, device) = unsafe { ((*bdev).bd_holder.cast::<H>(), (*bdev).bd_dev) };

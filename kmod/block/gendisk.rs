@@ -69,6 +69,9 @@ impl<D: Driver> Operations<D> {
         unsafe { Disk::<D>::driver_of((*disk).private_data.cast()) }
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel for a disk of a `Disk<D>`.
     unsafe extern "C" fn open(disk: *mut bindings::gendisk, _mode: bindings::blk_mode_t) -> i32 {
         // SAFETY: Called for a disk of a `Disk<D>`.
         match unsafe { Self::driver(disk) }.open() {
@@ -77,6 +80,9 @@ impl<D: Driver> Operations<D> {
         }
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel for a disk of a `Disk<D>`.
     unsafe extern "C" fn release(disk: *mut bindings::gendisk) {
         // SAFETY: Called for a disk of a `Disk<D>`.
         unsafe { Self::driver(disk) }.release();
@@ -125,7 +131,7 @@ impl<D: Driver> Disk<D> {
             disk.flags |= bindings::GENHD_FL_NO_PART as i32;
             let room = disk.disk_name.len().saturating_sub(1);
             for (to, from) in disk.disk_name.iter_mut().take(room).zip(name.to_bytes()) {
-                *to = *from as _;
+                *to = *from;
             }
         }
         // Throttling of writeback belongs to the device below, which knows its latencies; here it would only cost.

@@ -67,7 +67,7 @@ impl<N: Node> MiscDevice<N> {
         let operations = KBox::new(operations, GFP_KERNEL)?;
         let misc = bindings::miscdevice {
             minor: bindings::MISC_DYNAMIC_MINOR as i32,
-            name: name.as_ptr().cast(),
+            name: name.as_char_ptr(),
             fops: &*operations,
             mode,
             ..pin_init::zeroed()
@@ -95,6 +95,9 @@ unsafe fn node<'a, N: Node>(file: *mut bindings::file) -> &'a N {
     unsafe { &*(*file).private_data.cast::<N>() }
 }
 
+/// # Safety
+///
+/// Called by the kernel for a file of a `MiscDevice<N>`.
 unsafe extern "C" fn open<N: Node>(_: *mut bindings::inode, file: *mut bindings::file) -> i32 {
     match N::open() {
         Ok(node) => {
@@ -106,12 +109,18 @@ unsafe extern "C" fn open<N: Node>(_: *mut bindings::inode, file: *mut bindings:
     }
 }
 
+/// # Safety
+///
+/// Called by the kernel for a file of a `MiscDevice<N>`.
 unsafe extern "C" fn release<N: Node>(_: *mut bindings::inode, file: *mut bindings::file) -> i32 {
     // SAFETY: Given away by `open`, and taken back once.
     drop(unsafe { KBox::<N>::from_raw((*file).private_data.cast()) });
     0
 }
 
+/// # Safety
+///
+/// Called by the kernel for a file of a `MiscDevice<N>`.
 unsafe extern "C" fn ioctl<N: Node>(file: *mut bindings::file, command: u32, argument: usize) -> isize {
     // SAFETY: The file is open for the duration of the call.
     match unsafe { node::<N>(file) }.ioctl(command, UserPtr::from_addr(argument)) {
@@ -120,6 +129,9 @@ unsafe extern "C" fn ioctl<N: Node>(file: *mut bindings::file, command: u32, arg
     }
 }
 
+/// # Safety
+///
+/// Called by the kernel for a file of a `MiscDevice<N>`.
 unsafe extern "C" fn read<N: Node>(
     file: *mut bindings::file,
     buffer: *mut kernel::ffi::c_char,
@@ -135,6 +147,9 @@ unsafe extern "C" fn read<N: Node>(
     }
 }
 
+/// # Safety
+///
+/// Called by the kernel for a file of a `MiscDevice<N>`.
 unsafe extern "C" fn poll<N: Node>(file: *mut bindings::file, table: *mut bindings::poll_table) -> bindings::__poll_t {
     // SAFETY: The file is open and the table valid for the duration of the call.
     let (node, file, table) = unsafe { (node::<N>(file), File::from_raw_file(file), PollTable::from_raw(table)) };

@@ -5,6 +5,7 @@
 use super::bdev::Lower;
 use super::ffi;
 use kernel::bindings;
+use kernel::str::CStrExt as _;
 
 /// Limits for a new or changed disk.
 #[derive(Clone, Copy)]
@@ -23,7 +24,7 @@ impl QueueLimits {
         let mut discard = true;
         for lower in lowers {
             // SAFETY: The device is open; the prefix ends with NUL.
-            unsafe { bindings::queue_limits_stack_bdev(&mut limits, lower.as_ptr(), 0, c"stor".as_ptr().cast()) };
+            unsafe { bindings::queue_limits_stack_bdev(&mut limits, lower.as_ptr(), 0, c"stor".as_char_ptr()) };
             // SAFETY: An open device has a disk and a queue.
             discard &= unsafe { (*(*(*lower.as_ptr()).bd_disk).queue).limits.max_discard_sectors } != 0;
         }

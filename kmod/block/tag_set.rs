@@ -64,6 +64,9 @@ impl<D: Driver> TagSet<D> {
 
     /// Requests that were started and have not ended.
     pub fn in_flight(&self) -> u32 {
+        /// # Safety
+        ///
+        /// `total` points to a `u32`.
         unsafe extern "C" fn count(_: *mut bindings::request, total: *mut kernel::ffi::c_void) -> bool {
             // SAFETY: `total` is the counter below.
             let total = unsafe { &mut *total.cast::<u32>() };

@@ -57,6 +57,9 @@ impl<T: Handler> Work<T> {
         };
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel for the work of an `Inner<T>`.
     unsafe extern "C" fn trampoline(work: *mut bindings::work_struct) {
         // SAFETY: `work` is the first field of a live `Inner<T>` by the type invariant.
         let inner = unsafe { &*work.cast::<Inner<T>>() };

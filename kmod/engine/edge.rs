@@ -51,6 +51,9 @@ impl<T: Target> Vtable<T> {
         unsafe { &*context.cast::<T>() }
     }
 
+    /// # Safety
+    ///
+    /// As the ABI says of `load`.
     unsafe extern "C" fn load(context: *mut c_void) -> c_int {
         #[cfg(stor_test)]
         if let Err(error) = super::fault::load() {
@@ -60,6 +63,9 @@ impl<T: Target> Vtable<T> {
         unsafe { Self::target(context) }.load().map_or_else(|error| error.to_errno(), |()| 0)
     }
 
+    /// # Safety
+    ///
+    /// As the ABI says of `close`.
     unsafe extern "C" fn close(context: *mut c_void) -> c_int {
         #[cfg(stor_test)]
         if let Err(error) = super::fault::close() {
@@ -69,11 +75,17 @@ impl<T: Target> Vtable<T> {
         unsafe { Self::target(context) }.close().map_or_else(|error| error.to_errno(), |()| 0)
     }
 
+    /// # Safety
+    ///
+    /// As the ABI says of `free`.
     unsafe extern "C" fn free(context: *mut c_void) {
         // SAFETY: By the ABI; it is freed once.
         drop(unsafe { KBox::from_raw(context.cast::<T>()) });
     }
 
+    /// # Safety
+    ///
+    /// As the ABI says of `map`.
     unsafe extern "C" fn map(context: *mut c_void, request: *const MapRequest, piece: *mut Piece) -> u32 {
         #[cfg(stor_test)]
         super::fault::called();
@@ -90,6 +102,9 @@ impl<T: Target> Vtable<T> {
     }
 }
 
+/// # Safety
+///
+/// As the ABI says of `prepare`.
 unsafe extern "C" fn prepare_any(config: *const ObjectConfig, object: *mut Object) -> c_int {
     // SAFETY: By the ABI: the configuration and what it points to are valid, as is the place for the object.
     unsafe {

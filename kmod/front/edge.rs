@@ -180,6 +180,9 @@ pub unsafe extern "C" fn stor_engine_register(ops: *const EngineOps) -> c_int {
     }
 }
 
+/// # Safety
+///
+/// `ops` points to operations that stay until `stor_engine_unregister`.
 unsafe fn register(ops: *const EngineOps) -> Result {
     let pointer = NonNull::new(ops.cast_mut()).ok_or(EINVAL)?;
     // SAFETY: `abi` and `size` come first in every version of the table; the rest is looked at only if they fit.

@@ -59,7 +59,7 @@ pub struct Front {
 impl Front {
     fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            state <- new_mutex!(State::new(), "stor_state"),
+            state <- new_mutex!(State::default(), "stor_state"),
             events <- event::Events::new(),
             operations: DiskOperations::new()?,
         })

@@ -66,11 +66,13 @@ pub struct EngineRow {
     pub volumes: u32,
 }
 
-impl State {
-    pub fn new() -> Self {
+impl Default for State {
+    fn default() -> Self {
         Self { volumes: KVec::new(), engines: KVec::new(), active: None, generation: 0 }
     }
+}
 
+impl State {
     /// In order of creation.
     pub fn volumes(&self) -> &[Entry] {
         &self.volumes
