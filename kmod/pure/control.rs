@@ -40,11 +40,17 @@ impl fmt::Display for HeaderError {
     }
 }
 
+/// Checks that a header speaks our ABI.
+pub fn check_abi(header: &uapi::stor_header) -> Result<(), HeaderError> {
+    match header.abi {
+        uapi::STOR_ABI_VERSION => Ok(()),
+        other => Err(HeaderError::Abi(other)),
+    }
+}
+
 /// Checks a header against the size of its argument and the flags the command knows.
 pub fn check_header(header: &uapi::stor_header, size: usize, known_flags: u32) -> Result<(), HeaderError> {
-    if header.abi != uapi::STOR_ABI_VERSION {
-        return Err(HeaderError::Abi(header.abi));
-    }
+    check_abi(header)?;
     check_shape(header, size, known_flags)
 }
 

@@ -12,7 +12,7 @@ use super::edge::front;
 use super::Front;
 use crate::abi::uapi;
 use crate::block::miscdevice::{is_admin, Node};
-use crate::pure::control::{check_header, check_shape, HeaderError};
+use crate::pure::control::{check_abi, check_header, check_shape, HeaderError};
 use crate::pure::text;
 use core::mem::size_of;
 use kernel::fs::File;
@@ -80,8 +80,13 @@ impl Call {
         read_plain(self.argument)
     }
 
-    /// Reads the argument and checks its header.
+    /// Reads the argument and checks its header. The ABI comes first: in another one the argument may be of another
+    /// size, and whoever speaks it should learn that and nothing else.
     fn check<T: Argument>(&self, flags: u32) -> Result<T> {
+        if ioctl::_IOC_SIZE(self.command) < size_of::<uapi::stor_header>() {
+            return Err(EINVAL);
+        }
+        check_abi(&read_plain::<uapi::stor_header>(self.argument)?)?;
         let argument = self.read::<T>()?;
         check_header(argument.header(), size_of::<T>(), flags)?;
         Ok(argument)
@@ -153,6 +158,9 @@ fn check_text(field: &[u8]) -> Result {
 fn version(call: &Call) -> Result {
     let mut argument = call.read::<uapi::stor_version>()?;
     check_shape(&argument.header, size_of::<uapi::stor_version>(), 0)?;
+    if argument.reserved != 0 {
+        return Err(EINVAL);
+    }
     argument.abi_min = uapi::STOR_ABI_VERSION;
     argument.abi_max = uapi::STOR_ABI_VERSION;
     argument.engine_abi = crate::abi::engine::ENGINE_ABI;
