@@ -97,9 +97,9 @@ same_symbols() {
 make_debug_tree() {
 	local tree=$1 source started=$SECONDS make
 	source=$(source_tree)
-	# KASAN and Rust together need clang. Kbuild reads the file, as above.
+	# KASAN and Rust together need clang. "x86" would start allnoconfig from 32 bits, and keep what is chosen for them.
 	cat >"$tree/.kernelvariables" <<-END
-		override ARCH = x86
+		override ARCH = x86_64
 		override KERNELRELEASE = $release
 		CC = clang
 	END
