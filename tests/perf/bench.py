@@ -22,7 +22,7 @@ TIME_LIMIT = 1800
 
 CPU = "max,-rdrand,-rdseed,-erms,-fsrm"         # rep movsb would count each byte
 ACCEL = ["-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01,clock=vm", "-seed", "1"]
-CMDLINE = "nokaslr norandmaps tsc=reliable"
+CMDLINE = "nokaslr norandmaps"
 
 
 def boot(kernel, root, log_path):

@@ -74,9 +74,9 @@ class Machine:
         self.disks = {f"disk{i}": disk for i, disk in enumerate(disks)}
         self.work = work
         release = (kernel / "release").read_text().strip()
-        # loglevel: the agent raises it; acpi=noirq: interrupts come by message, and the routing code is slow to emulate.
-        append = f"console=ttyS0 loglevel=5 panic=-1 oops=panic sysrq_always_enabled printk.devkmsg=on " \
-                 f"mitigations=off acpi=noirq {cmdline}"
+        # loglevel: the agent raises it. The clocks and watchdogs are told that this machine may be busy.
+        append = f"console=ttyS0 loglevel=5 panic=-1 oops=panic sysrq_always_enabled printk.devkmsg=on mitigations=off " \
+                 f"no_timer_check tsc=reliable rcupdate.rcu_cpu_stall_timeout=90 watchdog_thresh=30 {cmdline}"
         if "debug" in release:
             append += " panic_on_warn=1 kasan.fault=panic kunit.filter_glob=stor_*"
         modules = sorted({MODULES[disk.driver] for disk in disks} - {""})
