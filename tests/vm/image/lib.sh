@@ -19,7 +19,7 @@ image() {
 	archive "$file"
 	cgroups
 	image=localhost/stor-driver:$(tr + _ <<<"$1-$REL")
-	# A place for its layers that overlay can lie on.
+	# A place for its layers that overlay can lie on; a scenario may have given another.
 	mkdir -p /var/lib/containers
 	mountpoint -q /var/lib/containers || mount -t tmpfs tmpfs /var/lib/containers
 	podman image exists "$image" || podman load -q -i "$file"
@@ -28,6 +28,7 @@ image() {
 # What docs/driver-image.md names: to load, and to do everything.
 # shellcheck disable=SC2034 # for the scenarios
 to_load=(--cap-add=SYS_MODULE)
+# shellcheck disable=SC2034 # likewise
 to_control=(--cap-add=SYS_MODULE --cap-add=SYS_ADMIN -v /dev:/dev --device-cgroup-rule='a *:* rwm')
 
 # contain [OPTION…] -- ARGUMENT…: run $image with no more than what the options give it
@@ -41,7 +42,11 @@ contain() {
 	podman run --rm --network=none --cgroup-manager=cgroupfs --cap-drop=all "${options[@]}" "$image" "${@:2}"
 }
 
-storctl_in_image() { contain "${to_control[@]}" --entrypoint=/usr/bin/storctl -- "$@"; }
+# storctl_from_image: the image's storctl is the node's from now on
+storctl_from_image() {
+	contain -v /usr/local/bin:/target --entrypoint=/usr/bin/cp -- /usr/bin/storctl /target
+	PATH=/usr/local/bin:$PATH
+}
 
 # --- crun alone: the same containers, ten times faster to start here
 
