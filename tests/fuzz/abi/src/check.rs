@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0 OR MIT
+// SPDX-License-Identifier: GPL-2.0
 
 //! What must hold whenever nobody is changing anything: LIST, STATUS, the list of engines, sysfs and `/dev` tell the
 //! same, and nothing is half made.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0 OR MIT
+// SPDX-License-Identifier: GPL-2.0
 
 //! Several workers at once, watched: none may stand still, and when all have been killed nothing is half made.
 

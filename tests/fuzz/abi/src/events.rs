@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0 OR MIT
+// SPDX-License-Identifier: GPL-2.0
 
 //! Events: every reader sees all of them in order, or is told how many it lost; read and poll as the header says.
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0 OR MIT
+// SPDX-License-Identifier: GPL-2.0
 
 //! Memory that is not there: every allocation that a call makes fails once, one after the other, by the kernel's fault
 //! injection (`/proc/thread-self/fail-nth`). The call answers ENOMEM and has changed nothing, or can do without that

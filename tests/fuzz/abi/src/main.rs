@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0 OR MIT
+// SPDX-License-Identifier: GPL-2.0
 
 //! `stor-abi-fuzz`: attacks the control ABI (`/dev/stor-control`) of a loaded stor.ko. The scenarios in `tests/vm/abi`
 //! run it; `docs/testing.md` says with which counts.

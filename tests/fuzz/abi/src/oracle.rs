@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0 OR MIT
+// SPDX-License-Identifier: GPL-2.0
 
 //! What a call must answer, by the rules of `kmod/uapi/stor.h` and the state of the [`World`].
 //!

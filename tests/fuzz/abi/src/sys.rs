@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0 OR MIT
+// SPDX-License-Identifier: GPL-2.0
 
 //! The only unsafe code of the fuzzer: raw ioctls, and memory for them to point at.
 

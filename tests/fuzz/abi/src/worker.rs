@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0 OR MIT
+// SPDX-License-Identifier: GPL-2.0
 
 //! One of several processes that do everything at once. It does not know what the others do, so that of each call
 //! only the set of errors is known that it may answer.
