@@ -5,7 +5,7 @@ KERNEL  ?= 7.3-amd64
 export KERNEL
 
 .DEFAULT_GOAL := help
-.PHONY: help kernels builder kmod debug-kernel tools image image-check guest vm check unit fuzz-abi bench demo test test-full clean
+.PHONY: help kernels builder kmod debug-kernel tools image image-check guest vm check unit bench demo test test-full clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
