@@ -68,6 +68,11 @@ pub(super) fn called() {
     kernel::warn_on!(LOADED.load(Relaxed) <= 0);
 }
 
+/// What the front calls at the end of each request of a target that asks for it.
+///
+/// # Safety
+///
+/// None is needed: nothing is done with the arguments.
 pub(super) unsafe extern "C" fn end(_: *mut core::ffi::c_void, _: u32) {
     called();
 }
