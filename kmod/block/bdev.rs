@@ -99,13 +99,18 @@ impl Lower {
             Ok(file) => file,
             Err(error) => {
                 drop_holder(claim);
-                return Err(if error == EACCES { EROFS } else { error });
+                return Err(error);
             }
         };
         // SAFETY: The file is an open block device.
         let bdev = unsafe { NonNull::new_unchecked(bindings::file_bdev(file.as_ptr())) };
         // INVARIANT: Just opened and claimed. From here on `drop` gives everything back.
         let lower = Self { file, bdev, writable, _holder: claim, drop_holder };
+        // Opening by number does not ask; writes would only be warned of.
+        // SAFETY: An open device.
+        if writable && unsafe { ffi::stor_bdev_read_only(lower.as_ptr()) } {
+            return Err(EROFS);
+        }
         if lower.features() & ffi::BLK_FEAT_ZONED != 0 {
             return Err(errno::EOPNOTSUPP.into());
         }

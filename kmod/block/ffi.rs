@@ -49,5 +49,6 @@ unsafe extern "C" {
     pub fn stor_init_work(work: *mut work_struct, function: WorkFunction);
     pub fn stor_limits_start(queue: *mut request_queue);
     pub fn stor_limits_cancel(queue: *mut request_queue);
+    pub fn stor_bdev_read_only(bdev: *mut block_device) -> bool;
     pub fn stor_holder_unlock(bdev: *mut block_device);
 }

@@ -77,6 +77,11 @@ void stor_limits_cancel(struct request_queue *q)
 	queue_limits_cancel_update(q);
 }
 
+bool stor_bdev_read_only(struct block_device *bdev)
+{
+	return bdev_read_only(bdev);
+}
+
 void stor_holder_unlock(struct block_device *bdev)
 {
 	mutex_unlock(&bdev->bd_holder_lock);

@@ -21,6 +21,7 @@ void stor_synchronize_rcu_tasks(void);
 void stor_init_work(struct work_struct *work, work_func_t func);
 void stor_limits_start(struct request_queue *q);
 void stor_limits_cancel(struct request_queue *q);
+bool stor_bdev_read_only(struct block_device *bdev);
 void stor_holder_unlock(struct block_device *bdev);
 
 #endif

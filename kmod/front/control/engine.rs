@@ -7,6 +7,7 @@ use crate::abi::engine::ENGINE_ABI;
 use crate::abi::uapi;
 use crate::front::{switch as switching, Front};
 use kernel::prelude::*;
+use zerocopy::FromZeros;
 
 pub(super) fn list(front: &Front, call: &Call) -> Result {
     let mut argument = call.admin::<uapi::stor_engine_list>(0)?;
@@ -29,6 +30,13 @@ pub(super) fn list(front: &Front, call: &Call) -> Result {
 pub(super) fn switch(front: &Front, call: &Call) -> Result {
     let mut argument = call.admin::<uapi::stor_engine_switch>(0)?;
     check_text(&argument.version)?;
+    // What came of it must have a place to go before anything is moved: a call that answers EFAULT has changed nothing.
+    let mut blank = KVec::new();
+    for _ in front.lock().volumes() {
+        blank.push(<uapi::stor_switch_result as FromZeros>::new_zeroed(), GFP_KERNEL)?;
+    }
+    write_array(argument.results, argument.capacity, &blank)?;
+    call.write(&argument)?;
     let outcome = switching::switch(&mut front.lock(), argument.version)?;
     argument.count = outcome.results.len() as u32;
     write_array(argument.results, argument.capacity, &outcome.results)?;

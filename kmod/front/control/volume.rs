@@ -50,6 +50,8 @@ pub(super) fn create(front: &'static Front, call: &Call) -> Result {
             (argument.config, argument.config_len),
         )?,
     };
+    // The answer must have a place to go before anything is made.
+    call.write(&argument)?;
     {
         let mut state = front.lock();
         let entry = state.create(front, creation)?;
@@ -57,7 +59,7 @@ pub(super) fn create(front: &'static Front, call: &Call) -> Result {
         (argument.major, argument.minor) = major_minor(entry.disk.device());
     }
     call.write(&argument).inspect_err(|_| {
-        // A call that fails has changed nothing. If someone was quick enough to open it, it stays.
+        // The caller took that place away meanwhile. If someone was quick enough to open the volume, it stays.
         let _ = front.lock().remove(&argument.uuid);
     })
 }
