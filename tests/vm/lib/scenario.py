@@ -41,7 +41,7 @@ class Scenario:
     cpus: int = 2
     timeout: int = 300                            # seconds for each phase, on a stock kernel; only a hang takes so long
     kernels: str = "all"                          # stock | debug | all
-    sample: str = "no"                            # part of the quick run: yes | stock (on stock kernels only) | no
+    sample: str = "no"                            # part of the quick run: yes | stock | debug (only on such kernels) | no
     share: bool = True                            # may run in one boot with others that ask for the same machine
     reboot: list = field(default_factory=list)    # how each phase but the last ends: clean | kill
     qemu: list = field(default_factory=list)
@@ -68,7 +68,7 @@ class Scenario:
             setattr(self, key, int(value))
         elif key == "share":
             self.share = {"yes": True, "no": False}[value]
-        elif key == "sample" and value in ("yes", "stock", "no"):
+        elif key == "sample" and value in ("yes", "stock", "debug", "no"):
             self.sample = value
         elif key == "kernels" and value in ("stock", "debug", "all"):
             self.kernels = value
