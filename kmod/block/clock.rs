@@ -8,3 +8,10 @@ use super::ffi;
 pub fn now() -> u64 {
     ffi::stor_boottime_ns()
 }
+
+/// A time that the block layer noted, which it does on `CLOCK_MONOTONIC`.
+pub(super) fn from_monotonic(time: u64) -> u64 {
+    // SAFETY: Can be called anywhere.
+    let age = unsafe { kernel::bindings::ktime_get() }.unsigned_abs().saturating_sub(time);
+    now().saturating_sub(age)
+}

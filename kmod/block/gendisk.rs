@@ -6,7 +6,7 @@ use super::bdev::Lower;
 use super::module::this_module;
 use super::noio::NoIo;
 use super::queue_limits::QueueLimits;
-use super::tag_set::TagSet;
+use super::tag_set::{InFlight, TagSet};
 use super::{clock, ffi, Driver};
 use crate::abi::errno;
 use core::cell::UnsafeCell;
@@ -209,7 +209,7 @@ impl<D: Driver> Disk<D> {
     }
 
     /// Requests that were started and have not ended.
-    pub fn in_flight(&self) -> u32 {
+    pub fn in_flight(&self) -> InFlight {
         self.tags.in_flight()
     }
 

@@ -3,7 +3,7 @@
 //! `struct blk_mq_tag_set`: the requests of a disk.
 
 use super::request::{self, Pdu};
-use super::{ffi, Driver};
+use super::{clock, ffi, Driver};
 use core::marker::PhantomData;
 use core::mem::size_of;
 use kernel::bindings;
@@ -63,21 +63,36 @@ impl<D: Driver> TagSet<D> {
     }
 
     /// Requests that were started and have not ended.
-    pub fn in_flight(&self) -> u32 {
+    pub fn in_flight(&self) -> InFlight {
         /// # Safety
         ///
-        /// `total` points to a `u32`.
-        unsafe extern "C" fn count(_: *mut bindings::request, total: *mut kernel::ffi::c_void) -> bool {
-            // SAFETY: `total` is the counter below.
-            let total = unsafe { &mut *total.cast::<u32>() };
-            *total = total.saturating_add(1);
+        /// `request` is a request that has a tag, `found` points to an `InFlight`.
+        unsafe extern "C" fn count(request: *mut bindings::request, found: *mut kernel::ffi::c_void) -> bool {
+            // SAFETY: By the function's contract. The time is written before the request is started.
+            let (found, start) = unsafe { (&mut *found.cast::<InFlight>(), (*request).start_time_ns) };
+            found.count = found.count.saturating_add(1);
+            // 0: a request that nobody counts the time of.
+            if start != 0 && (found.oldest == 0 || start < found.oldest) {
+                found.oldest = start;
+            }
             true
         }
-        let mut total = 0u32;
-        // SAFETY: Allocated by the type invariant; the counter outlives the call.
-        unsafe { bindings::blk_mq_tagset_busy_iter(self.as_ptr(), Some(count), (&raw mut total).cast()) };
-        total
+        let mut found = InFlight { count: 0, oldest: 0 };
+        // SAFETY: Allocated by the type invariant; `found` outlives the call.
+        unsafe { bindings::blk_mq_tagset_busy_iter(self.as_ptr(), Some(count), (&raw mut found).cast()) };
+        if found.oldest != 0 {
+            found.oldest = clock::from_monotonic(found.oldest);
+        }
+        found
     }
+}
+
+/// What a disk has given to its driver.
+pub struct InFlight {
+    /// So many requests.
+    pub count: u32,
+    /// When the oldest came, on the clock of [`clock::now`]; 0 if that is not known.
+    pub oldest: u64,
 }
 
 impl<D: Driver> Drop for TagSet<D> {

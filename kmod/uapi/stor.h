@@ -203,7 +203,7 @@ struct stor_lower_status {
 /* What a volume waits for. */
 #define STOR_WAIT_NONE		0
 #define STOR_WAIT_SUSPENDED	1	/* since wait_since, by a SUSPEND call */
-#define STOR_WAIT_LOWER		2	/* in_flight requests are with lower devices */
+#define STOR_WAIT_LOWER		2	/* for lower devices, the oldest request since wait_since */
 
 /*
  * STOR_IOC_STATUS: everything about one volume, with the lowers and the

@@ -176,13 +176,13 @@ pub(super) fn status(front: &Front, call: &Call) -> Result {
 fn fill(argument: &mut uapi::stor_status, entry: &Entry) {
     argument.info = info(entry);
     (argument.logical_block_size, argument.physical_block_size) = entry.block_sizes();
-    argument.in_flight = entry.disk.in_flight();
-    argument.wait = match (entry.disk.is_held(), argument.in_flight) {
-        (true, _) => uapi::STOR_WAIT_SUSPENDED,
-        (false, 0) => uapi::STOR_WAIT_NONE,
-        (false, _) => uapi::STOR_WAIT_LOWER,
+    let in_flight = entry.disk.in_flight();
+    argument.in_flight = in_flight.count;
+    (argument.wait, argument.wait_since) = match (entry.disk.is_held(), in_flight.count) {
+        (true, _) => (uapi::STOR_WAIT_SUSPENDED, entry.suspended_since),
+        (false, 0) => (uapi::STOR_WAIT_NONE, 0),
+        (false, _) => (uapi::STOR_WAIT_LOWER, in_flight.oldest),
     };
-    argument.wait_since = entry.suspended_since;
     (argument.errors, argument.last_error) = entry.notices().errors();
     argument.config_len = entry.config.len() as u32;
 }
