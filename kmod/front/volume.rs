@@ -72,13 +72,10 @@ impl Volume {
     pub fn close_door(&self) -> Result {
         self.opens.cmpxchg(0, REMOVED, Full).map(|_| ()).map_err(|_| EBUSY)
     }
-}
 
-impl Driver for Volume {
-    type Live = Live;
-
+    /// Sends a request where the engine says.
     #[inline]
-    fn queue(&self, request: Request<Self>) -> Result<(), Status> {
+    fn send(&self, request: Request<Self>) -> Result<(), Status> {
         let (op, number) = request.op();
         match op {
             Op::Read | Op::Write | Op::Discard | Op::WriteZeroes => {}
@@ -99,6 +96,20 @@ impl Driver for Volume {
             Ok(Place { lower, sector: piece.sector, sectors: piece.sectors })
         });
         Ok(())
+    }
+}
+
+impl Driver for Volume {
+    type Live = Live;
+
+    #[inline]
+    fn queue(&self, request: Request<Self>) -> Result<(), Status> {
+        self.send(request).inspect_err(|&status| {
+            // blk-mq offers it again when memory is short, and ends it otherwise.
+            if status != Status::RESOURCE {
+                self.notices.failed(status);
+            }
+        })
     }
 
     #[inline]
