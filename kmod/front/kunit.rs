@@ -80,7 +80,6 @@ mod work {
 
 #[kunit_tests(stor_linear)]
 mod linear {
-    use super::*;
     use crate::pure::linear::{check, find, Error, Lower, Run, Segment};
     use crate::pure::units::{Bytes, Sectors};
 
