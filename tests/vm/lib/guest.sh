@@ -75,7 +75,7 @@ trap 'on_error "$BASH_COMMAND" "$?"' ERR
 # --- what a scenario needs
 
 full() { [[ ${STOR_FULL-} ]]; }
-debug_kernel() { [[ -e /sys/kernel/debug/kmemleak ]]; }
+debug_kernel() { [[ $REL == *-debug ]]; }
 
 # count SAMPLE FULL: how often, in this run
 count() { if full; then echo "$2"; else echo "$1"; fi; }
