@@ -9,6 +9,7 @@ use core::mem::size_of;
 use kernel::bindings;
 use kernel::error::to_result;
 use kernel::prelude::*;
+use kernel::sync::LockClassKey;
 use kernel::types::Opaque;
 
 /// Requests per hardware queue. Each takes about 450 bytes.
@@ -19,7 +20,13 @@ const DEPTH: u32 = 128;
 /// # Invariants
 ///
 /// Allocated, and does not move: it is in a box that is never opened.
-pub struct TagSet<D: Driver>(KBox<Opaque<bindings::blk_mq_tag_set>>, PhantomData<D>);
+pub struct TagSet<D: Driver> {
+    set: KBox<Opaque<bindings::blk_mq_tag_set>>,
+    /// Of this disk's flush locks. A flush of ours ends where that of the lower device does, under its lock: with a
+    /// class for all disks, lockdep would take that for a deadlock.
+    _flush_lock: Pin<KBox<LockClassKey>>,
+    driver: PhantomData<D>,
+}
 
 // SAFETY: A tag set is made for concurrent use.
 unsafe impl<D: Driver> Send for TagSet<D> {}
@@ -27,8 +34,11 @@ unsafe impl<D: Driver> Send for TagSet<D> {}
 unsafe impl<D: Driver> Sync for TagSet<D> {}
 
 impl<D: Driver> TagSet<D> {
-    const OPS: bindings::blk_mq_ops =
-        bindings::blk_mq_ops { queue_rq: Some(request::queue_rq::<D>), ..pin_init::zeroed() };
+    const OPS: bindings::blk_mq_ops = bindings::blk_mq_ops {
+        queue_rq: Some(request::queue_rq::<D>),
+        init_hctx: Some(init_hctx),
+        ..pin_init::zeroed()
+    };
 
     /// Allocates the requests.
     ///
@@ -36,8 +46,10 @@ impl<D: Driver> TagSet<D> {
     /// lower device has one if it wants one. No timeout handler: blk-mq then just waits on, as it is not for us to
     /// say that a lower device is too slow.
     pub fn new() -> Result<Self> {
+        let flush_lock = KBox::pin_init(LockClassKey::new_dynamic(), GFP_KERNEL)?;
         let set = bindings::blk_mq_tag_set {
             ops: &Self::OPS,
+            driver_data: flush_lock.as_ptr().cast(),
             nr_hw_queues: ffi::stor_online_cpus(),
             queue_depth: DEPTH,
             cmd_size: size_of::<Pdu>() as u32,
@@ -49,11 +61,11 @@ impl<D: Driver> TagSet<D> {
         // SAFETY: Memory that stays where it is, filled as the function asks for.
         to_result(unsafe { bindings::blk_mq_alloc_tag_set(set.get()) })?;
         // INVARIANT: Just allocated.
-        Ok(Self(set, PhantomData))
+        Ok(Self { set, _flush_lock: flush_lock, driver: PhantomData })
     }
 
     pub(super) fn as_ptr(&self) -> *mut bindings::blk_mq_tag_set {
-        self.0.get()
+        self.set.get()
     }
 
     /// Waits until no CPU is inside the driver's `queue`. Its queues must be frozen, or they may enter again.
@@ -85,6 +97,19 @@ impl<D: Driver> TagSet<D> {
         }
         found
     }
+}
+
+/// # Safety
+///
+/// Called by blk-mq for a new hardware queue of a [`TagSet`], with its `driver_data`.
+unsafe extern "C" fn init_hctx(
+    queue: *mut bindings::blk_mq_hw_ctx,
+    flush_lock: *mut kernel::ffi::c_void,
+    _: kernel::ffi::c_uint,
+) -> kernel::ffi::c_int {
+    // SAFETY: The key lives as long as the tag set does, which is longer than its queues.
+    unsafe { bindings::blk_mq_hctx_set_fq_lock_class(queue, flush_lock.cast()) };
+    0
 }
 
 /// What a disk has given to its driver.
