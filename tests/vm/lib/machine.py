@@ -52,6 +52,23 @@ def emulator_forgets():
     return tuple(map(int, re.search(r"version (\d+)\.(\d+)", version).groups())) < (8, 1)
 
 
+def copies(release, work):
+    """An image of what scenarios read below /stor, for a kernel that cannot share folders. What they write to /out is lost."""
+    tree, image = work / "stor", work / "stor.img"
+    if not image.exists():
+        for pattern in ("tests/vm/*/*", f"build/kmod/{release}/*.ko", "build/tools/stor*", f"build/image/{release}/*.tar",
+                        "driver-container/*.rules"):
+            for file in filter(Path.is_file, ROOT.glob(pattern)):
+                copy = tree / file.relative_to(ROOT)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, copy)
+        size = sum(file.stat().st_size for file in tree.rglob("*")) * 2 + (16 << 20)
+        with open(image, "wb") as file:
+            file.truncate(size)
+        subprocess.run(["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d", tree, image], check=True)
+    return image
+
+
 class Machine:
     def __init__(self, kernel, root, accel, *, disks=(), mem=1024, cpus=2, cmdline="", extra=(), work=None, log=None,
                  cpu="max", accel_args=()):
@@ -96,8 +113,9 @@ class Machine:
             "-serial", "chardev:con", "-mon", "chardev=qmp,mode=control", "-device", "virtio-serial-pci",
             "-device", "virtserialport,chardev=ctl,name=ctl", "-device", "virtserialport,chardev=out,name=out",
             *self.image("root", root), *self.image("modules", kernel / "modules.img"),
-            "-virtfs", f"local,path={ROOT},mount_tag=stor,security_model=none,readonly=on,multidevs=remap",
-            "-virtfs", f"local,path={work / 'out'},mount_tag=out,security_model=none,multidevs=remap",
+            *(self.image("stor", copies(release, work)) if (kernel / "without-9p").exists() else (
+                "-virtfs", f"local,path={ROOT},mount_tag=stor,security_model=none,readonly=on,multidevs=remap",
+                "-virtfs", f"local,path={work / 'out'},mount_tag=out,security_model=none,multidevs=remap")),
         ]
         if any(disk.driver == "scsi" for disk in disks):
             self.command += ["-device", "virtio-scsi-pci,id=scsi"]
