@@ -126,7 +126,7 @@ class Boot:
                 if kind != "pass" or ending is None:
                     return kind, reason
                 if ending == "clean":
-                    self.machine.power_off()
+                    self.machine.shut_down()
                 self.machine.close()
                 found = self.splat(self.machine.lines)
                 if found:

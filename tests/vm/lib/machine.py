@@ -98,7 +98,7 @@ class Machine:
             # no5lvl: an interrupt while the boot CPU's features are being read over finds 5-level paging off for a moment,
             # which KASAN takes for a wild access. The others are slow when each allocation is traced: without ACPI
             # the boot takes half as long, and the board's interrupt routing method alone half a minute per device.
-            append += " panic_on_warn=1 kasan.fault=panic kunit.filter_glob=stor_* no5lvl bdev_allow_write_mounted=1"
+            append += " panic_on_warn=1 kasan.fault=panic kunit.filter_glob=stor_* no5lvl"
             append += " acpi=noirq" if "stor_vm.hotplug" in cmdline else " acpi=off"
             append += "" if "kmemleak=" in cmdline else " kmemleak=off"
         modules = sorted({MODULES[disk.driver] for disk in disks} - {""})
@@ -182,8 +182,8 @@ class Machine:
                 pass
         shutil.rmtree(self.dir, ignore_errors=True)
 
-    def power_off(self, limit=60):
-        self.send("poweroff")
+    def shut_down(self, limit=60):
+        self.send("shutdown")
         try:
             self.wait(lambda: False, limit)
         except Dead:
