@@ -96,10 +96,8 @@ class Machine:
                  f"no_timer_check tsc=reliable rcupdate.rcu_cpu_stall_timeout=90 watchdog_thresh=30 {cmdline}"
         if "debug" in release:
             # no5lvl: an interrupt while the boot CPU's features are being read over finds 5-level paging off for a moment,
-            # which KASAN takes for a wild access. The others are slow when each allocation is traced: without ACPI
-            # the boot takes half as long, and the board's interrupt routing method alone half a minute per device.
+            # which KASAN takes for a wild access.
             append += " panic_on_warn=1 kasan.fault=panic kunit.filter_glob=stor_* no5lvl"
-            append += " acpi=noirq" if "stor_vm.hotplug" in cmdline else " acpi=off"
             append += "" if "kmemleak=" in cmdline else " kmemleak=off"
         modules = sorted({MODULES[disk.driver] for disk in disks} - {""})
         if modules:
