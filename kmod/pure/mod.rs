@@ -9,11 +9,15 @@
 //! - [`units`]: bytes and sectors, and the only conversions between them
 //! - [`text`]: names, versions and UUIDs that cross the control ABI
 //! - [`control`]: what every ioctl argument must satisfy
+//! - [`label`]: what a pool's devices begin with
 //! - [`linear`]: the table of target `linear`
+//! - [`thin`]: dm-thin metadata
 
 pub mod control;
+pub mod label;
 pub mod linear;
 pub mod text;
+pub mod thin;
 pub mod units;
 
 pub use crate::abi::errno;

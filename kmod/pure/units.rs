@@ -49,3 +49,15 @@ impl Sectors {
         }
     }
 }
+
+/// The number of a 4 KiB block on a pool's metadata device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MetadataBlock(pub u64);
+
+/// The number of a block on a pool's data device, in the pool's data block size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DataBlock(pub u64);
+
+/// The number of a block in a thin volume, in its pool's data block size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VirtualBlock(pub u64);

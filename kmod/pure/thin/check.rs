@@ -1,0 +1,710 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The strict checker: everything that must be true of a pool's metadata, looked at from the outside.
+//!
+//! It shares the formats with the engine and nothing else, reads each block once, and goes on after what it finds. Trees are
+//! walked from their roots. A node that several parents have is read once; what the others must know of it (its range of
+//! keys, how many entries are below, the youngest mapping) is kept. The references that were met are then compared with
+//! the counts on the device.
+//!
+//! Beyond what thin_check looks at: the totals in the roots and index entries, hints, flags and versions, unused room,
+//! and the clocks: a mapping that two devices have must be older than the last snapshot of both, or one of them will write to
+//! what the other reads.
+//!
+//! Memory: 36 bytes for each metadata block, 4 bytes and a bit for each data block.
+
+use super::block::{self, Block, Kind, BLOCK_SIZE};
+use super::blocks::Bits;
+use super::error::{Damage, Error};
+use super::node::{self, Node, Value};
+use super::space::{self, IndexBlock, IndexEntry, Root, BITMAP_ENTRIES, INDEX_ENTRIES, METADATA_MAX, OVERFLOW};
+use super::store::{Array, Store};
+use super::superblock::{Superblock, LAST_TIME, NEEDS_CHECK};
+use super::tree::DEPTH_MAX;
+use super::value::{Details, Mapping, LAST_DEVICE};
+use crate::pure::units::{DataBlock, MetadataBlock};
+use core::fmt;
+use zerocopy::little_endian::{U32, U64};
+
+/// Whose counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Space {
+    /// The data device's.
+    Data,
+    /// The metadata device's.
+    Metadata,
+}
+
+/// Something that is not as it must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// A block cannot be read, or is not what its place wants.
+    Block(Error),
+    /// The superblock asks for a check.
+    NeedsCheck,
+    /// Flags that nobody knows.
+    Flags(u32),
+    /// The superblock has something behind its fields.
+    Trailing,
+    /// The superblock says that the metadata device was formatted with more blocks than it has.
+    Formatted {
+        /// In the superblock.
+        said: u64,
+        /// In the space map.
+        blocks: u64,
+    },
+    /// A node other than the root has too few entries.
+    Underfull(MetadataBlock, u32),
+    /// A node's keys are not in the range that its parent gives it.
+    Range(MetadataBlock),
+    /// A device with mappings but without details, or the other way round.
+    Half(u64),
+    /// Not a device id.
+    DeviceId(u64),
+    /// A device has another number of mappings than its details say.
+    Mapped {
+        /// Which.
+        device: u64,
+        /// What its details say.
+        said: u64,
+        /// How many there are.
+        found: u64,
+    },
+    /// A clock that is ahead of the superblock's: a device's.
+    DeviceTime(u64),
+    /// The same: a mapping's.
+    MappingTime(MetadataBlock, u32),
+    /// A mapping that is shared, and younger than the device's last snapshot: a write would change the other's data.
+    Unguarded {
+        /// The device that would write.
+        device: u64,
+        /// The node that is shared.
+        node: MetadataBlock,
+    },
+    /// The same, with leaves of their own.
+    UnguardedBlock(DataBlock),
+    /// A mapping to a block that the data device does not have.
+    Data(MetadataBlock, DataBlock),
+    /// A block has another count than it has references.
+    Count {
+        /// Whose.
+        space: Space,
+        /// Which block.
+        block: u64,
+        /// On the device.
+        said: u32,
+        /// What was met.
+        found: u32,
+    },
+    /// A count stands in the tree, but should not: it is below 3, or not in the bitmap.
+    NeedlessOverflow(Space, u64),
+    /// The root says that another number of blocks is in use.
+    Allocated {
+        /// Whose.
+        space: Space,
+        /// In the root.
+        said: u64,
+        /// In the bitmaps.
+        found: u64,
+    },
+    /// An index entry says that another number of blocks is free.
+    Free {
+        /// Whose.
+        space: Space,
+        /// Which bitmap.
+        bitmap: u64,
+        /// In the entry.
+        said: u32,
+        /// In the bitmap.
+        found: u32,
+    },
+    /// A free block stands before where the index entry says that none does: it would never be used.
+    Hint(Space, u64),
+    /// A bitmap is missing, or there is one too many.
+    Bitmaps(Space, u64),
+    /// Something that is not zero past the end of a device.
+    PastEnd(Space, u64),
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Block(error) => error.fmt(f),
+            Self::NeedsCheck => f.write_str("superblock: a check was asked for"),
+            Self::Flags(flags) => write!(f, "superblock: unknown flags {flags:#x}"),
+            Self::Trailing => f.write_str("superblock: not zero behind its fields"),
+            Self::Formatted { said, blocks } => {
+                write!(f, "superblock: formatted with {said} metadata blocks, but there are {blocks}")
+            }
+            Self::Underfull(at, entries) => write!(f, "metadata block {}: only {entries} entries in a node", at.0),
+            Self::Range(at) => write!(f, "metadata block {}: keys that belong elsewhere in the tree", at.0),
+            Self::Half(device) => write!(f, "device {device}: details without mappings, or mappings without details"),
+            Self::DeviceId(device) => write!(f, "device {device}: no device id"),
+            Self::Mapped { device, said, found } => {
+                write!(f, "device {device}: {found} mapped blocks, but its details say {said}")
+            }
+            Self::DeviceTime(device) => write!(f, "device {device}: its times are ahead of the snapshot clock"),
+            Self::MappingTime(at, time) => {
+                write!(f, "metadata block {}: mapped at {time}, ahead of the snapshot clock", at.0)
+            }
+            Self::Unguarded { device, node } => write!(
+                f,
+                "device {device}: shares metadata block {} without a snapshot that says so: writes would go through",
+                node.0
+            ),
+            Self::UnguardedBlock(block) => write!(
+                f,
+                "data block {}: shared by devices without a snapshot that says so: writes would go through",
+                block.0
+            ),
+            Self::Data(at, block) => {
+                write!(f, "metadata block {}: maps data block {}, which the device does not have", at.0, block.0)
+            }
+            Self::Count { space, block, said, found } => {
+                write!(f, "{space} block {block}: counted {said}, but there are {found} references")
+            }
+            Self::NeedlessOverflow(space, block) => write!(f, "{space} block {block}: counted in tree and bitmap"),
+            Self::Allocated { space, said, found } => {
+                write!(f, "{space} space map: {found} blocks in use, but its root says {said}")
+            }
+            Self::Free { space, bitmap, said, found } => {
+                write!(f, "{space} bitmap {bitmap}: {found} blocks free, but its index entry says {said}")
+            }
+            Self::Hint(space, bitmap) => write!(f, "{space} bitmap {bitmap}: free blocks that its index entry hides"),
+            Self::Bitmaps(space, bitmap) => write!(f, "{space} bitmap {bitmap}: missing, or one too many"),
+            Self::PastEnd(space, bitmap) => write!(f, "{space} bitmap {bitmap}: counts past the end of the device"),
+        }
+    }
+}
+
+impl fmt::Display for Space {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Data => "data",
+            Self::Metadata => "metadata",
+        })
+    }
+}
+
+/// What was met in a sound pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Devices.
+    pub devices: u64,
+    /// Mappings, shared ones once.
+    pub mappings: u64,
+    /// Data blocks in use.
+    pub data: u64,
+    /// Metadata blocks in use.
+    pub metadata: u64,
+    /// How much was found.
+    pub findings: u64,
+}
+
+/// What is known of a node that was walked, and of all below it.
+#[derive(Clone, Copy)]
+struct Known {
+    /// The smallest key and the largest; the first is larger if there is none.
+    first: u64,
+    last: u64,
+    entries: u64,
+    /// The youngest mapping.
+    time: u32,
+}
+
+const NOTHING: Known = Known { first: u64::MAX, last: 0, entries: 0, time: 0 };
+
+/// The range in which a node's keys must be: from the first on, and before the second.
+type Keys = (u64, Option<u64>);
+
+/// The checker's state.
+struct Checker<'a, S: Store> {
+    store: &'a mut S,
+    report: &'a mut dyn FnMut(Finding),
+    superblock: Superblock,
+    /// References met to each metadata block,
+    metadata: S::Array<u32>,
+    /// and what its node holds.
+    known: S::Array<Known>,
+    /// References met to each data block.
+    data: S::Array<u32>,
+    /// Data blocks that only one leaf may name.
+    exclusive: Bits<S>,
+    /// A block for each level of a tree.
+    frames: S::Array<S::Frame>,
+    summary: Summary,
+}
+
+/// A kind of tree, to be walked.
+trait Walk<S: Store> {
+    type Value: Value;
+
+    /// Looks at a leaf, which is met for the first time.
+    fn leaf(&mut self, checker: &mut Checker<'_, S>, at: MetadataBlock, block: &Block) -> Result<Known, Error>;
+
+    /// What the walk comes to, for the first time or not.
+    fn met(&mut self, _: &mut Checker<'_, S>, _: MetadataBlock, _: Known) {}
+}
+
+/// Checks the metadata on a store, and tells what is found. Of a store that is in use, only what a metadata snapshot holds
+/// can be checked.
+///
+/// # Errors
+///
+/// There is no memory. All else is a finding.
+pub fn check<S: Store>(store: &mut S, report: &mut dyn FnMut(Finding)) -> Result<Summary, Error> {
+    let at = MetadataBlock(0);
+    let mut bytes: Block = [0; BLOCK_SIZE];
+    let sound = store.read(at, &mut bytes).map_err(|_| Error::Read(at)).and_then(|()| {
+        block::verify::<S>(&bytes, Kind::Superblock, at)
+            .map_err(|what| Error::Damaged(at, Damage::Frame(Kind::Superblock, what)))?;
+        Superblock::of(&bytes).check().map_err(Error::Refused)
+    });
+    let superblock = Superblock::of(&bytes);
+    let blocks = superblock.metadata_space.root.blocks.get();
+    let device = store.metadata_blocks();
+    if let Some(error) =
+        sound.err().or((blocks > device.min(METADATA_MAX)).then_some(Error::Truncated { blocks, device }))
+    {
+        report(Finding::Block(error));
+        return Ok(Summary { findings: 1, ..Summary::default() });
+    }
+    let mut frames = S::Array::default();
+    for _ in 0..=DEPTH_MAX {
+        frames.push(S::frame()?)?;
+    }
+    let data_blocks = superblock.data_space.root.blocks.get();
+    let mut checker = Checker {
+        store,
+        report,
+        superblock,
+        metadata: S::array(0, blocks as usize)?,
+        known: S::array(NOTHING, blocks as usize)?,
+        data: S::array(0, data_blocks as usize)?,
+        exclusive: Bits::new(data_blocks)?,
+        frames,
+        summary: Summary::default(),
+    };
+    checker.superblock_fields(&bytes);
+    checker.all()?;
+    Ok(checker.summary)
+}
+
+impl<S: Store> Checker<'_, S> {
+    fn find(&mut self, finding: Finding) {
+        self.summary.findings += 1;
+        (self.report)(finding);
+    }
+
+    /// Reports what came of reading; memory is another matter.
+    fn found<T>(&mut self, result: Result<T, Error>) -> Result<Option<T>, Error> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(Error::Memory) => Err(Error::Memory),
+            Err(error) => {
+                self.find(Finding::Block(error));
+                Ok(None)
+            }
+        }
+    }
+
+    fn superblock_fields(&mut self, bytes: &Block) {
+        let flags = self.superblock.header.flags.get();
+        if self.superblock.needs_check() {
+            self.find(Finding::NeedsCheck);
+        }
+        let unknown =
+            (flags & !NEEDS_CHECK) | self.superblock.compat_flags.get() | self.superblock.compat_ro_flags.get();
+        if unknown != 0 {
+            self.find(Finding::Flags(unknown));
+        }
+        // It may have grown since.
+        let (said, blocks) = (self.superblock.metadata_blocks.get(), self.superblock.metadata_space.root.blocks.get());
+        if said > blocks || said == 0 {
+            self.find(Finding::Formatted { said, blocks });
+        }
+        let (_, rest) = bytes.split_at(size_of::<Superblock>());
+        if rest.iter().any(|&byte| byte != 0) {
+            self.find(Finding::Trailing);
+        }
+    }
+
+    fn all(&mut self) -> Result<(), Error> {
+        self.refer(MetadataBlock(0));
+        let superblock = self.superblock;
+        self.trees(superblock.mapping_root.get(), superblock.details_root.get(), true)?;
+        let held = MetadataBlock(superblock.held_root.get());
+        if held.0 != 0 {
+            self.refer(held);
+            let read = self.read(0, held, Kind::Superblock);
+            if self.found(read)?.is_some() {
+                let copy = self.frames.first().map_or(superblock, |frame| Superblock::of(frame));
+                self.trees(copy.mapping_root.get(), copy.details_root.get(), false)?;
+            }
+        }
+        let data = self.bitmaps_of_data()?;
+        let metadata = self.bitmaps_of_metadata()?;
+        self.counts(Space::Data, &superblock.data_space.root, &data)?;
+        self.counts(Space::Metadata, &superblock.metadata_space.root, &metadata)
+    }
+
+    /// One reference more to a block; whether it is the first. Blocks that do not exist have none.
+    fn refer(&mut self, at: MetadataBlock) -> bool {
+        match self.metadata.get_mut(at.0 as usize) {
+            Some(count) => {
+                *count = count.saturating_add(1);
+                *count == 1
+            }
+            None => true,
+        }
+    }
+
+    /// Reads a block into the frame of a level.
+    fn read(&mut self, level: usize, at: MetadataBlock, kind: Kind) -> Result<(), Error> {
+        if at.0 >= self.metadata.len() as u64 {
+            return Err(Error::Damaged(at, Damage::Child(at)));
+        }
+        let frame = self.frames.get_mut(level).ok_or(Error::Damaged(at, Damage::Depth))?;
+        self.store.read(at, frame).map_err(|_| Error::Read(at))?;
+        block::verify::<S>(frame, kind, at).map_err(|what| Error::Damaged(at, Damage::Frame(kind, what)))
+    }
+
+    /// Walks a tree; what is known of it, if it could be read.
+    fn walk<W: Walk<S>>(
+        &mut self,
+        walk: &mut W,
+        at: MetadataBlock,
+        keys: Keys,
+        level: usize,
+    ) -> Result<Option<Known>, Error> {
+        let known = if self.refer(at) {
+            let read = self.read(level, at, Kind::Node).and_then(|()| {
+                let frame = self.frames.get(level).ok_or(Error::Memory)?;
+                node::check::<W::Value>(frame).map_err(|malformed| Error::Damaged(at, Damage::Node(malformed)))
+            });
+            if self.found(read)?.is_none() {
+                return Ok(None);
+            }
+            let Some(known) = self.node(walk, at, level)? else { return Ok(None) };
+            if let Some(place) = self.known.get_mut(at.0 as usize) {
+                *place = known;
+            }
+            known
+        } else {
+            self.known.get(at.0 as usize).copied().unwrap_or(NOTHING)
+        };
+        let fits = known.first >= keys.0 && keys.1.is_none_or(|end| known.last < end);
+        if known.entries > 0 && !fits {
+            self.find(Finding::Range(at));
+        }
+        walk.met(self, at, known);
+        Ok(Some(known))
+    }
+
+    /// Looks at a node that was read into the frame of its level, and at what is below it.
+    fn node<W: Walk<S>>(&mut self, walk: &mut W, at: MetadataBlock, level: usize) -> Result<Option<Known>, Error> {
+        let Some(frame) = self.frames.get(level) else { return Ok(None) };
+        let entries = Node::<U64>::of(frame).len();
+        let internal = node::is_internal(frame);
+        let min = if internal { <U64 as Value>::MIN } else { <W::Value as Value>::MIN };
+        if level > 0 && entries < min {
+            self.find(Finding::Underfull(at, entries as u32));
+        }
+        if !internal {
+            // The walk borrows the checker, so the leaf is taken out of it for that time.
+            let mut leaf = S::frame()?;
+            if let Some(frame) = self.frames.get(level) {
+                leaf.copy_from_slice(&frame[..]);
+            }
+            let known = walk.leaf(self, at, &leaf);
+            return self.found(known);
+        }
+        let mut sum = NOTHING;
+        for index in 0..entries {
+            let Some(frame) = self.frames.get(level) else { break };
+            let node = Node::<U64>::of(frame);
+            let (Some(key), Some(child), next) = (node.key(index), node.child(index), node.key(index + 1)) else {
+                break;
+            };
+            if let Some(known) = self.walk(walk, child, (key, next), level + 1)? {
+                sum.first = sum.first.min(known.first);
+                sum.last = sum.last.max(known.last);
+                sum.entries += known.entries;
+                sum.time = sum.time.max(known.time);
+            }
+        }
+        Ok(Some(sum))
+    }
+
+    /// The trees of the pool, or those of its metadata snapshot.
+    fn trees(&mut self, mapping: u64, details: u64, now: bool) -> Result<(), Error> {
+        let mut known = Collect::<S, Details> { entries: S::Array::default() };
+        self.walk(&mut known, MetadataBlock(details), (0, None), 0)?;
+        let mut roots = Collect::<S, U64> { entries: S::Array::default() };
+        self.walk(&mut roots, MetadataBlock(mapping), (0, None), 0)?;
+        let mut described = known.entries.iter().peekable();
+        for &(device, root) in roots.entries.iter() {
+            while let Some(&&(other, _)) = described.peek() {
+                if other >= device {
+                    break;
+                }
+                self.find(Finding::Half(other));
+                described.next();
+            }
+            let details = described.next_if(|(other, _)| *other == device).map(|(_, details)| *details);
+            if device > LAST_DEVICE {
+                self.find(Finding::DeviceId(device));
+            }
+            if details.is_none() {
+                self.find(Finding::Half(device));
+            }
+            self.device(device, MetadataBlock(root.get()), details, now)?;
+        }
+        for &(other, _) in described {
+            self.find(Finding::Half(other));
+        }
+        if now {
+            self.summary.devices = roots.entries.len() as u64;
+            self.guards(&roots.entries, &known.entries)?;
+        }
+        Ok(())
+    }
+
+    fn device(&mut self, id: u64, root: MetadataBlock, details: Option<Details>, now: bool) -> Result<(), Error> {
+        let clock = self.superblock.time.get();
+        let snapshotted = details.map_or(0, |details| details.snapshotted_time.get());
+        if details.is_some_and(|details| details.creation_time.get() > clock) || snapshotted > clock {
+            self.find(Finding::DeviceTime(id));
+        }
+        let mut mappings = Mappings { snapshotted: if now { snapshotted } else { u32::MAX }, clock };
+        let Some(known) = self.walk(&mut mappings, root, (0, None), 0)? else { return Ok(()) };
+        match details.map(|details| details.mapped_blocks.get()) {
+            Some(said) if said != known.entries => {
+                self.find(Finding::Mapped { device: id, said, found: known.entries });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether what devices share is older than their last snapshots. Only the pool's own devices have been walked yet.
+    fn guards(&mut self, roots: &[(u64, U64)], details: &[(u64, Details)]) -> Result<(), Error> {
+        for &(device, root) in roots {
+            let Ok(index) = details.binary_search_by_key(&device, |(other, _)| *other) else { continue };
+            let snapshotted = details.get(index).map_or(0, |(_, details)| details.snapshotted_time.get());
+            self.guard(device, MetadataBlock(root.get()), snapshotted, 0)?;
+        }
+        for block in 0..self.data.len() {
+            if self.exclusive.get(block as u64) && self.data.get(block).is_some_and(|&count| count > 1) {
+                self.find(Finding::UnguardedBlock(DataBlock(block as u64)));
+            }
+        }
+        Ok(())
+    }
+
+    fn guard(&mut self, device: u64, at: MetadataBlock, snapshotted: u32, level: usize) -> Result<(), Error> {
+        let known = self.known.get(at.0 as usize).copied().unwrap_or(NOTHING);
+        if known.entries == 0 || known.time < snapshotted {
+            return Ok(());
+        }
+        if self.metadata.get(at.0 as usize).is_some_and(|&count| count > 1) {
+            self.find(Finding::Unguarded { device, node: at });
+            return Ok(());
+        }
+        // Leaves of its own have been looked at block by block.
+        if self.read(level, at, Kind::Node).is_err() {
+            return Ok(());
+        }
+        let Some(frame) = self.frames.get(level) else { return Ok(()) };
+        if !node::is_internal(frame) {
+            return Ok(());
+        }
+        for index in 0..Node::<U64>::of(frame).len() {
+            let child = self.frames.get(level).and_then(|frame| Node::<U64>::of(frame).child(index));
+            if let Some(child) = child {
+                self.guard(device, child, snapshotted, level + 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the bitmaps of the data device are.
+    fn bitmaps_of_data(&mut self) -> Result<S::Array<(u64, IndexEntry)>, Error> {
+        let mut entries = Collect::<S, IndexEntry> { entries: S::Array::default() };
+        let root = self.superblock.data_space.root.bitmap_root.get();
+        self.walk(&mut entries, MetadataBlock(root), (0, None), 0)?;
+        Ok(entries.entries)
+    }
+
+    /// Where the bitmaps of the metadata device are.
+    fn bitmaps_of_metadata(&mut self) -> Result<S::Array<(u64, IndexEntry)>, Error> {
+        let mut entries = S::Array::default();
+        let root = self.superblock.metadata_space.root;
+        let at = MetadataBlock(root.bitmap_root.get());
+        self.refer(at);
+        let read = self.read(0, at, Kind::Index);
+        if self.found(read)?.is_none() {
+            return Ok(entries);
+        }
+        let Some(index) = self.frames.first().map(|frame| IndexBlock::of(frame)) else { return Ok(entries) };
+        let bitmaps = root.blocks.get().div_ceil(BITMAP_ENTRIES) as usize;
+        for (number, entry) in index.entries.iter().enumerate().take(INDEX_ENTRIES) {
+            if number < bitmaps {
+                entries.push((number as u64, *entry))?;
+            } else if *entry != IndexEntry::default() {
+                self.find(Finding::Bitmaps(Space::Metadata, number as u64));
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Compares the counts on the device with what was met.
+    fn counts(&mut self, space: Space, root: &Root, entries: &[(u64, IndexEntry)]) -> Result<(), Error> {
+        // What describes the metadata device refers to blocks of it, so that has to be met first.
+        for (_, entry) in entries {
+            self.refer(MetadataBlock(entry.block.get()));
+        }
+        let mut overflow = Collect::<S, U32> { entries: S::Array::default() };
+        self.walk(&mut overflow, MetadataBlock(root.overflow_root.get()), (0, None), 0)?;
+        self.compare(space, root, entries, &overflow.entries)
+    }
+
+    fn compare(
+        &mut self,
+        space: Space,
+        root: &Root,
+        entries: &[(u64, IndexEntry)],
+        overflow: &[(u64, U32)],
+    ) -> Result<(), Error> {
+        let blocks = root.blocks.get();
+        let (mut allocated, mut want) = (0, 0);
+        let mut large = overflow.iter().peekable();
+        for &(bitmap, entry) in entries {
+            if bitmap != want {
+                self.find(Finding::Bitmaps(space, want));
+            }
+            want = bitmap + 1;
+            let at = MetadataBlock(entry.block.get());
+            let read = self.read(0, at, Kind::Bitmap);
+            if self.found(read)?.is_none() {
+                continue;
+            }
+            let (mut free, mut hidden, mut past) = (0, false, false);
+            for index in 0..BITMAP_ENTRIES as u32 {
+                let number = bitmap * BITMAP_ENTRIES + u64::from(index);
+                let stored = self.frames.first().map_or(0, |frame| space::count(frame, index));
+                free += u32::from(stored == 0);
+                if number >= blocks {
+                    past |= stored != 0;
+                    continue;
+                }
+                hidden |= stored == 0 && index < entry.none_free_before.get();
+                allocated += u64::from(stored != 0);
+                let listed = large.next_if(|(key, _)| *key == number).map(|(_, count)| count.get());
+                let said = match (stored, listed) {
+                    (OVERFLOW, Some(count)) if count >= OVERFLOW => count,
+                    (OVERFLOW, _) => OVERFLOW,
+                    (stored, None) => stored,
+                    (stored, Some(_)) => {
+                        self.find(Finding::NeedlessOverflow(space, number));
+                        stored
+                    }
+                };
+                if stored == OVERFLOW && listed.is_none() {
+                    let root = MetadataBlock(root.overflow_root.get());
+                    self.find(Finding::Block(Error::Damaged(root, Damage::Overflow(number))));
+                    continue;
+                }
+                let met = match space {
+                    Space::Data => self.data.get(number as usize).copied(),
+                    Space::Metadata => self.metadata.get(number as usize).copied(),
+                };
+                if met != Some(said) {
+                    self.find(Finding::Count { space, block: number, said, found: met.unwrap_or(0) });
+                }
+            }
+            if free != entry.free.get() {
+                self.find(Finding::Free { space, bitmap, said: entry.free.get(), found: free });
+            }
+            if hidden {
+                self.find(Finding::Hint(space, bitmap));
+            }
+            if past {
+                self.find(Finding::PastEnd(space, bitmap));
+            }
+        }
+        for &(block, _) in large {
+            self.find(Finding::NeedlessOverflow(space, block));
+        }
+        if want != blocks.div_ceil(BITMAP_ENTRIES) {
+            self.find(Finding::Bitmaps(space, want));
+        }
+        if allocated != root.allocated.get() {
+            self.find(Finding::Allocated { space, said: root.allocated.get(), found: allocated });
+        }
+        match space {
+            Space::Data => self.summary.data = allocated,
+            Space::Metadata => self.summary.metadata = allocated,
+        }
+        Ok(())
+    }
+}
+
+/// Takes all entries of a small tree.
+struct Collect<S: Store, V> {
+    entries: S::Array<(u64, V)>,
+}
+
+impl<S: Store, V: Value> Walk<S> for Collect<S, V> {
+    type Value = V;
+
+    fn leaf(&mut self, _: &mut Checker<'_, S>, _: MetadataBlock, block: &Block) -> Result<Known, Error> {
+        let node = Node::<V>::of(block);
+        for (key, value) in node.keys.iter().zip(node.values) {
+            self.entries.push((key.get(), *value))?;
+        }
+        Ok(range(&node))
+    }
+}
+
+/// What is known of a leaf, but for times.
+fn range<V: Value>(node: &Node<'_, V>) -> Known {
+    Known {
+        first: node.key(0).unwrap_or(u64::MAX),
+        last: node.keys.last().map_or(0, |key| key.get()),
+        entries: node.len() as u64,
+        time: 0,
+    }
+}
+
+/// Counts the data blocks of a device.
+struct Mappings {
+    /// Younger mappings must be the device's own.
+    snapshotted: u32,
+    clock: u32,
+}
+
+impl<S: Store> Walk<S> for Mappings {
+    type Value = U64;
+
+    fn leaf(&mut self, checker: &mut Checker<'_, S>, at: MetadataBlock, block: &Block) -> Result<Known, Error> {
+        let node = Node::<U64>::of(block);
+        let mut known = range(&node);
+        for value in node.values {
+            let mapping = Mapping::unpack(*value);
+            known.time = known.time.max(mapping.time);
+            match checker.data.get_mut(mapping.block.0 as usize) {
+                Some(count) => *count = count.saturating_add(1),
+                None => checker.find(Finding::Data(at, mapping.block)),
+            }
+            if mapping.time >= self.snapshotted {
+                checker.exclusive.set(mapping.block.0, true);
+            }
+        }
+        checker.summary.mappings += known.entries;
+        if known.time > self.clock.min(LAST_TIME) {
+            checker.find(Finding::MappingTime(at, known.time));
+        }
+        Ok(known)
+    }
+}
