@@ -11,6 +11,7 @@
 //! - [`device`]: block devices and who uses them
 //! - [`linear`]: tables of target `linear`: planned, encoded, compared
 //! - [`volume`], [`engine`], [`event`]: the operations
+//! - [`metadata`]: dm-thin metadata in files and on devices
 //! - [`doctor`]: why Stor does not work here
 //! - [`size`]: sizes as people write them
 #![deny(unsafe_code)]
@@ -22,6 +23,7 @@ pub mod engine;
 pub mod error;
 pub mod event;
 pub mod linear;
+pub mod metadata;
 pub mod size;
 mod stor;
 pub mod volume;

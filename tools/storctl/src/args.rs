@@ -28,6 +28,9 @@ pub(crate) enum Noun {
     /// List the loaded engines, or switch to another with I/O running
     #[command(subcommand, arg_required_else_help = true)]
     Engine(Engine),
+    /// Look at dm-thin metadata in files or on devices, of any pool, LVM's too
+    #[command(subcommand, arg_required_else_help = true)]
+    Metadata(Metadata),
     /// Print what happens to volumes and engines, as it happens
     Events(Events),
     /// Print the versions of storctl, the loaded module and their ABI
@@ -186,6 +189,41 @@ pub(crate) enum Engine {
         #[command(flatten)]
         change: Change,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Metadata {
+    /// Check metadata that nobody is writing; whatever is wrong is told, and nothing is changed
+    ///
+    /// Finds what thin_check finds, and what it does not: wrong totals, hints that hide free blocks, flags and versions that
+    /// are not known, clocks by which one device would write to what another reads. Exit code 1 if anything is found.
+    Check {
+        #[command(flatten)]
+        metadata: MetadataFile,
+    },
+    /// Write metadata as XML, which thin_restore reads
+    Dump {
+        #[command(flatten)]
+        metadata: MetadataFile,
+        /// Of the metadata snapshot; this can be read while the pool is in use
+        #[arg(long)]
+        held: bool,
+    },
+    /// Show what the superblock says, and the devices
+    Stat {
+        #[command(flatten)]
+        metadata: MetadataFile,
+        /// Of the metadata snapshot; this can be read while the pool is in use
+        #[arg(long)]
+        held: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MetadataFile {
+    /// A file or block device with the metadata
+    #[arg(value_name = "METADATA")]
+    pub(crate) path: PathBuf,
 }
 
 #[derive(Debug, Args)]

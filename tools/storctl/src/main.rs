@@ -6,7 +6,7 @@ mod args;
 mod print;
 mod table;
 
-use args::{Command, Engine, Events, Noun, OnOff, Volume, VolumeChange};
+use args::{Command, Engine, Events, Metadata, Noun, OnOff, Volume, VolumeChange};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use libstor::volume::{New, Resize};
@@ -113,6 +113,20 @@ fn run(command: &Command, printer: &mut Printer<'_>) -> std::result::Result<(), 
                 printer.switch(&switch, change.dry_run)?;
             }
             answer?;
+        }
+        Noun::Metadata(Metadata::Check { metadata }) => {
+            let checked = libstor::metadata::check(&metadata.path)?;
+            printer.checked(&checked)?;
+            if checked.count > 0 {
+                let what = format!("{} is damaged, see above", metadata.path.display());
+                return Err(Error::new(Kind::Failure, what).into());
+            }
+        }
+        Noun::Metadata(Metadata::Dump { metadata, held }) => {
+            libstor::metadata::dump(&metadata.path, *held, &mut io::BufWriter::new(&mut printer.out))?;
+        }
+        Noun::Metadata(Metadata::Stat { metadata, held }) => {
+            printer.stat(&libstor::metadata::stat(&metadata.path, *held)?)?;
         }
         Noun::Events(options) => events(&connect(false)?, options, printer)?,
         Noun::Version => printer.version(&version()?)?,

@@ -7,9 +7,10 @@ use libstor::doctor::{Finding, Report};
 use libstor::engine::{Engine, Switch};
 use libstor::event::{Event, Value};
 use libstor::linear::exact;
+use libstor::metadata::{Checked, Stat};
 use libstor::size::Iec;
 use libstor::volume::{ago, state_words, Change, Detail, Info, Wait};
-use libstor::{Error, Version};
+use libstor::{Bytes, Error, Version};
 use serde::Serialize;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -33,6 +34,66 @@ pub(crate) struct Printer<'a> {
 impl Printer<'_> {
     fn document(&mut self, body: impl Serialize) -> io::Result<()> {
         json(self.out, body)
+    }
+
+    pub(crate) fn checked(&mut self, checked: &Checked) -> io::Result<()> {
+        if self.json {
+            return self.document(checked);
+        }
+        for finding in &checked.findings {
+            writeln!(self.out, "{finding}")?;
+        }
+        if checked.count > checked.findings.len() as u64 {
+            writeln!(self.out, "and {} more", checked.count - checked.findings.len() as u64)?;
+        }
+        writeln!(
+            self.out,
+            "{} devices, {} mappings, {} data blocks and {} metadata blocks in use: {}",
+            checked.devices,
+            checked.mappings,
+            checked.data_blocks,
+            checked.metadata_blocks,
+            if checked.count == 0 { "sound" } else { "damaged" }
+        )
+    }
+
+    pub(crate) fn stat(&mut self, stat: &Stat) -> io::Result<()> {
+        if self.json {
+            return self.document(stat);
+        }
+        let yes = |yes| if yes { "yes" } else { "no" };
+        let facts = [
+            ("transaction", stat.transaction_id.to_string()),
+            ("time", stat.time.to_string()),
+            ("data block", Iec(Bytes(stat.data_block_size)).to_string()),
+            ("data", format!("{} of {} blocks in use", stat.data_used, stat.data_blocks)),
+            ("metadata", format!("{} of {} blocks in use", stat.metadata_used, stat.metadata_blocks)),
+            ("snapshot", stat.held_root.map_or("none".into(), |at| format!("at block {at}"))),
+            ("needs check", yes(stat.needs_check).into()),
+        ];
+        for (name, value) in facts {
+            writeln!(self.out, "{name:11}  {value}")?;
+        }
+        writeln!(self.out)?;
+        let row = |device: &libstor::metadata::Device| {
+            [
+                device.id.to_string(),
+                device.mapped_blocks.to_string(),
+                Iec(Bytes(device.mapped_blocks.saturating_mul(stat.data_block_size))).to_string(),
+                device.transaction_id.to_string(),
+                device.creation_time.to_string(),
+                device.snapshotted_time.to_string(),
+            ]
+        };
+        let heads = [
+            ("DEVICE", Right),
+            ("BLOCKS", Right),
+            ("MAPPED", Right),
+            ("TRANSACTION", Right),
+            ("CREATED", Right),
+            ("SNAPSHOTTED", Right),
+        ];
+        table::write(self.out, heads, &stat.devices.iter().map(row).collect::<Vec<_>>())
     }
 
     pub(crate) fn volumes(&mut self, volumes: &[Info]) -> io::Result<()> {

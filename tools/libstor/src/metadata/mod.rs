@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! dm-thin metadata in files and on devices: of any pool, LVM's too.
+
+mod dump;
+mod file;
+
+pub use dump::dump;
+pub use file::FileStore;
+
+use crate::error::Context;
+use crate::{Error, Kind, Result};
+use serde::Serialize;
+use std::ops::ControlFlow;
+use std::path::Path;
+use stor_pure::pure::thin;
+use stor_pure::pure::thin::check::Summary;
+use stor_pure::pure::thin::reader::Reader;
+
+/// Blocks kept in memory while metadata is read.
+const FRAMES: usize = 4096;
+
+/// What a check found.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Checked {
+    /// Each in a sentence; of very many only the first.
+    pub findings: Vec<String>,
+    /// How many there are.
+    pub count: u64,
+    /// Devices.
+    pub devices: u64,
+    /// Mappings, shared ones once.
+    pub mappings: u64,
+    /// Data blocks in use.
+    pub data_blocks: u64,
+    /// Metadata blocks in use.
+    pub metadata_blocks: u64,
+}
+
+/// Findings that are told.
+const TOLD: usize = 1000;
+
+/// Checks metadata that nobody is writing.
+///
+/// # Errors
+///
+/// It cannot be opened, or there is not enough memory. Damage is no error.
+pub fn check(path: &Path) -> Result<Checked> {
+    let context = || format!("cannot check {}", path.display());
+    let mut store = FileStore::open(path, false).context(context)?;
+    let mut checked = Checked::default();
+    let summary: Summary = thin::check::check(&mut store, &mut |finding| {
+        if checked.findings.len() < TOLD {
+            checked.findings.push(finding.to_string());
+        }
+    })
+    .map_err(failure)
+    .context(context)?;
+    checked.count = summary.findings;
+    checked.devices = summary.devices;
+    checked.mappings = summary.mappings;
+    checked.data_blocks = summary.data;
+    checked.metadata_blocks = summary.metadata;
+    Ok(checked)
+}
+
+/// A thin device in metadata.
+#[derive(Clone, Debug, Serialize)]
+pub struct Device {
+    /// Its id.
+    pub id: u64,
+    /// Mapped blocks.
+    pub mapped_blocks: u64,
+    /// The pool's transaction id when it was made.
+    pub transaction_id: u64,
+    /// The snapshot clock when it was made.
+    pub creation_time: u32,
+    /// The snapshot clock at its last snapshot.
+    pub snapshotted_time: u32,
+}
+
+/// What the superblock and the device details say.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stat {
+    /// Belongs to whoever manages the pool.
+    pub transaction_id: u64,
+    /// The snapshot clock.
+    pub time: u32,
+    /// Bytes of a data block.
+    pub data_block_size: u64,
+    /// Data blocks, and how many are in use.
+    pub data_blocks: u64,
+    /// Data blocks in use.
+    pub data_used: u64,
+    /// Metadata blocks.
+    pub metadata_blocks: u64,
+    /// Metadata blocks in use.
+    pub metadata_used: u64,
+    /// The metadata snapshot's block.
+    pub held_root: Option<u64>,
+    /// A check was asked for.
+    pub needs_check: bool,
+    /// The devices.
+    pub devices: Vec<Device>,
+}
+
+/// Tells what is in metadata.
+///
+/// # Errors
+///
+/// It cannot be opened or read, or is damaged.
+pub fn stat(path: &Path, held: bool) -> Result<Stat> {
+    let context = || format!("cannot read {}", path.display());
+    let store = FileStore::open(path, false).context(context)?;
+    let mut reader = Reader::open(store, FRAMES, held).map_err(failure).context(context)?;
+    let superblock = *reader.superblock();
+    let (data, metadata) = (superblock.data_space.root, superblock.metadata_space.root);
+    let mut devices = Vec::new();
+    reader
+        .devices(&mut |device| {
+            devices.push(Device {
+                id: device.id,
+                mapped_blocks: device.details.mapped_blocks.get(),
+                transaction_id: device.details.transaction_id.get(),
+                creation_time: device.details.creation_time.get(),
+                snapshotted_time: device.details.snapshotted_time.get(),
+            });
+            ControlFlow::Continue(())
+        })
+        .map_err(failure)
+        .context(context)?;
+    Ok(Stat {
+        transaction_id: superblock.transaction_id.get(),
+        time: superblock.time.get(),
+        data_block_size: u64::from(superblock.data_block_size.get()) * 512,
+        data_blocks: data.blocks.get(),
+        data_used: data.allocated.get(),
+        metadata_blocks: metadata.blocks.get(),
+        metadata_used: metadata.allocated.get(),
+        held_root: Some(superblock.held_root.get()).filter(|&at| at != 0),
+        needs_check: superblock.needs_check(),
+        devices,
+    })
+}
+
+/// An error of the engine.
+fn failure(error: thin::error::Error) -> Error {
+    use thin::error::Error as Cause;
+    let kind = match error {
+        Cause::NoDevice(_) | Cause::NotHeld => Kind::NotFound,
+        Cause::DeviceExists(_) | Cause::Held(_) => Kind::Exists,
+        Cause::DeviceId(_) => Kind::Usage,
+        Cause::Truncated { .. } => Kind::Unfit,
+        _ => Kind::Failure,
+    };
+    Error::new(kind, error.to_string())
+}
