@@ -5,7 +5,10 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+extern crate alloc;
+
 #[path = "../abi/mod.rs"]
 pub mod abi;
+pub mod heap;
 #[path = "mod.rs"]
 pub mod pure;

@@ -3,7 +3,7 @@
 //! The logic of Stor: what decides, and never acts.
 //!
 //! The same files are compiled into the kernel modules, the tools, the tests and the fuzzers. Nothing here
-//! allocates, locks, sleeps, reads a clock, logs, or is `unsafe`; callers pass slices in and act on the answer.
+//! chooses its memory, locks, sleeps, reads a clock, logs, or is `unsafe`; callers pass slices in and act on the answer.
 //! Refusals are values with an errno ([`crate::abi::errno`]) for the kernel and a sentence for people.
 //!
 //! - [`units`]: bytes and sectors, and the only conversions between them

@@ -13,7 +13,7 @@ use stor_pure::pure::thin::check::{check, Finding, Space};
 use stor_pure::pure::thin::data::Run;
 use stor_pure::pure::thin::error::{Damage, Error};
 use stor_pure::pure::thin::pool::{Options, Pool};
-use stor_pure::pure::thin::superblock::{Refusal, Superblock};
+use stor_pure::pure::thin::superblock::{Refusal, Superblock, LAST_TIME};
 use stor_pure::pure::units::{MetadataBlock, VirtualBlock};
 
 /// Two devices of 300 blocks, one of them a snapshot of the other that has written since.
@@ -116,6 +116,18 @@ fn index_entries() {
         });
         assert_eq!(findings(&mut device), [Finding::Hint(space, 0)]);
     }
+}
+
+#[test]
+fn no_snapshot_at_the_end_of_the_clock() {
+    let mut device = sound();
+    let last = LAST_TIME.to_le_bytes();
+    change(&mut device, 0, Kind::Superblock, |block| block[44..48].copy_from_slice(&last));
+    let options = Options { frames: 128, streams: 1, passdown: false };
+    let mut pool = Pool::open(device, options).unwrap();
+    assert_eq!(pool.create_snapshots(&[(3, 1)]), Err(Error::ClockEnd));
+    pool.commit().unwrap();
+    assert_eq!((pool.time(), findings(pool.store())), (LAST_TIME, vec![]));
 }
 
 /// The root of a device's tree.

@@ -47,7 +47,6 @@ pub struct Cache<S: Store> {
     shift: u32,
     hand: usize,
     tick: u32,
-    dirty: usize,
 }
 
 impl<S: Store> Cache<S> {
@@ -64,7 +63,7 @@ impl<S: Store> Cache<S> {
         }
         let length = (2 * count).next_power_of_two();
         let (slots, table) = (S::array(FREE, count)?, S::array(0, length)?);
-        Ok(Self { store, frames, slots, table, shift: 64 - length.trailing_zeros(), hand: 0, tick: 0, dirty: 0 })
+        Ok(Self { store, frames, slots, table, shift: 64 - length.trailing_zeros(), hand: 0, tick: 0 })
     }
 
     /// What is below.
@@ -77,25 +76,10 @@ impl<S: Store> Cache<S> {
         self.store
     }
 
-    /// How many blocks wait to be written.
-    pub fn dirty(&self) -> usize {
-        self.dirty
-    }
-
-    /// How many frames there are.
-    pub fn frames(&self) -> usize {
-        self.slots.len()
-    }
-
     /// The contents of a frame.
     pub fn block(&self, frame: Frame) -> &Block {
         static NONE: Block = [0; block::BLOCK_SIZE];
         self.frames.get(frame.0 as usize).map_or(&NONE, |frame| frame)
-    }
-
-    /// Where the block of a frame lies.
-    pub fn location(&self, frame: Frame) -> MetadataBlock {
-        self.slots.get(frame.0 as usize).map_or(MetadataBlock(0), |slot| slot.at)
     }
 
     /// The contents of a frame, to be changed.
@@ -116,7 +100,6 @@ impl<S: Store> Cache<S> {
 
     fn soil(&mut self, frame: Frame) {
         if let Some(slot) = self.slots.get_mut(frame.0 as usize) {
-            self.dirty += usize::from(!slot.dirty);
             slot.dirty = true;
         }
     }
@@ -201,7 +184,6 @@ impl<S: Store> Cache<S> {
         let Some(frame) = self.find(at) else { return };
         self.leave(at);
         if let Some(slot) = self.slots.get_mut(frame.0 as usize) {
-            self.dirty -= usize::from(slot.dirty);
             *slot = FREE;
         }
     }
@@ -210,7 +192,6 @@ impl<S: Store> Cache<S> {
     pub fn clear(&mut self) {
         self.slots.fill(FREE);
         self.table.fill(0);
-        self.dirty = 0;
     }
 
     /// Writes what is dirty.
@@ -230,7 +211,6 @@ impl<S: Store> Cache<S> {
         for slot in self.slots.iter_mut() {
             slot.dirty = false;
         }
-        self.dirty = 0;
         Ok(())
     }
 
@@ -268,7 +248,6 @@ impl<S: Store> Cache<S> {
         self.tick = self.tick.wrapping_add(1);
         if let Some(slot) = self.slots.get_mut(frame.0 as usize) {
             *slot = Slot { at, kind, used: true, dirty, referenced: true, tick: self.tick };
-            self.dirty += usize::from(dirty);
         }
         let mut index = self.home(at);
         while let Some(entry) = self.table.get_mut(index) {

@@ -19,7 +19,7 @@ use super::error::{Damage, Error};
 use super::node::{self, Node, Value};
 use super::space::{self, IndexBlock, IndexEntry, Root, BITMAP_ENTRIES, INDEX_ENTRIES, METADATA_MAX, OVERFLOW};
 use super::store::{Array, Store};
-use super::superblock::{Superblock, LAST_TIME, NEEDS_CHECK};
+use super::superblock::{self, Superblock, LAST_TIME, NEEDS_CHECK};
 use super::tree::DEPTH_MAX;
 use super::value::{Details, Mapping, LAST_DEVICE};
 use crate::pure::units::{DataBlock, MetadataBlock};
@@ -255,11 +255,7 @@ trait Walk<S: Store> {
 pub fn check<S: Store>(store: &mut S, report: &mut dyn FnMut(Finding)) -> Result<Summary, Error> {
     let at = MetadataBlock(0);
     let mut bytes: Block = [0; BLOCK_SIZE];
-    let sound = store.read(at, &mut bytes).map_err(|_| Error::Read(at)).and_then(|()| {
-        block::verify::<S>(&bytes, Kind::Superblock, at)
-            .map_err(|what| Error::Damaged(at, Damage::Frame(Kind::Superblock, what)))?;
-        Superblock::of(&bytes).check().map_err(Error::Refused)
-    });
+    let sound = superblock::read(store, at, &mut bytes);
     let superblock = Superblock::of(&bytes);
     let blocks = superblock.metadata_space.root.blocks.get();
     let device = store.metadata_blocks();

@@ -74,9 +74,9 @@ pub struct DataSpace<S: Memory> {
     /// Blocks that this transaction gave up, and that cannot be taken before the next.
     pub(super) freed: u64,
     /// Whether what is given up is kept from being taken until it was discarded.
-    pub(super) passdown: bool,
+    passdown: bool,
     /// What this transaction gave up; after the commit, what is to be discarded.
-    pub(super) given_up: S::Array<Run>,
+    given_up: S::Array<Run>,
     pub(super) to_discard: S::Array<Run>,
     /// Sorted, apart from each other.
     pins: S::Array<Run>,
@@ -91,7 +91,7 @@ impl<S: Memory> DataSpace<S> {
     /// # Errors
     ///
     /// There was no memory.
-    pub fn new(root: &space::Root, streams: usize) -> Result<Self, Error> {
+    pub fn new(root: &space::Root, streams: usize, passdown: bool) -> Result<Self, Error> {
         let (index_root, blocks) = (MetadataBlock(root.bitmap_root.get()), root.blocks.get());
         Ok(Self {
             blocks,
@@ -101,7 +101,7 @@ impl<S: Memory> DataSpace<S> {
             committed_index_root: index_root,
             committed_blocks: blocks,
             freed: 0,
-            passdown: false,
+            passdown,
             given_up: S::Array::default(),
             to_discard: S::Array::default(),
             pins: S::Array::default(),

@@ -14,7 +14,7 @@ use super::store::Store;
 use super::superblock::Superblock;
 use super::tree;
 use crate::pure::units::MetadataBlock;
-use zerocopy::little_endian::{U32, U64};
+use zerocopy::little_endian::U64;
 use zerocopy::FromZeros;
 
 impl<S: Store> Pool<S> {
@@ -34,13 +34,16 @@ impl<S: Store> Pool<S> {
             return Err(Error::Held(at));
         }
         self.commit()?;
-        self.change(|pool| {
+        let at = self.change(|pool| {
             let at = pool.core.allocate(Kind::Superblock)?;
-            let mut copy = Superblock { held_root: U64::ZERO, ..pool.superblock };
-            copy.data_space = Pool::<S>::area(Root::default());
-            copy.metadata_space = Pool::<S>::area(Root::default());
-            copy.header = FromZeros::new_zeroed();
-            copy.header.flags = U32::ZERO;
+            let nothing = Self::area(Root::default());
+            let copy = Superblock {
+                header: FromZeros::new_zeroed(),
+                held_root: U64::ZERO,
+                data_space: nothing,
+                metadata_space: nothing,
+                ..pool.superblock
+            };
             copy.write(pool.core.own_mut(at, Kind::Superblock)?);
             pool.core.hold(pool.mapping_root())?;
             pool.core.hold(pool.details_root())?;
@@ -49,7 +52,7 @@ impl<S: Store> Pool<S> {
             Ok(at)
         })?;
         self.commit()?;
-        self.held_root().ok_or(Error::NotHeld)
+        Ok(at)
     }
 
     /// Gives the metadata snapshot up; commits.

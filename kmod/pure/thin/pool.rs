@@ -6,14 +6,14 @@
 //! of it durable, or with [`Pool::abort`], after which nothing of it has been. After an error that may have left it half
 //! changed only `abort` is possible.
 
-use super::block::{self, Block, Kind, BLOCK_SIZE};
+use super::block::{Block, Kind, BLOCK_SIZE};
 use super::blocks::{Core, MetadataSpace};
 use super::cache::Cache;
 use super::data::{DataIndex, DataSpace, Overflow};
 use super::error::{Damage, Error};
 use super::mapping::{DeviceDetails, Devices};
 use super::node::Node;
-use super::space::{self, IndexBlock, IndexEntry, BITMAP_ENTRIES, INDEX_ENTRIES, METADATA_MAX, OVERFLOW};
+use super::space::{self, IndexBlock, IndexEntry, BITMAP_ENTRIES, METADATA_MAX, OVERFLOW};
 use super::store::{Array, Store};
 use super::superblock::{self, RootArea, Superblock};
 use super::tree;
@@ -68,18 +68,19 @@ impl<S: Store> Pool<S> {
     /// It cannot be read, is not understood, or is damaged where it had to be read.
     pub fn open(store: S, options: Options) -> Result<Self, Error> {
         let superblock = Superblock::new_zeroed();
-        let core = Core {
-            cache: Cache::new(store, options.frames)?,
-            space: MetadataSpace::new(0)?,
-            data: DataSpace::new(&superblock.data_space.root, options.streams)?,
-        };
-        let mut pool = Self::around(core, superblock, options);
+        let mut pool = Self::around(store, superblock, 0, options)?;
         pool.load()?;
         Ok(pool)
     }
 
-    fn around(core: Core<S>, superblock: Superblock, options: Options) -> Self {
-        Self {
+    /// A pool over a metadata device with so many blocks, none of which is used.
+    fn around(store: S, superblock: Superblock, blocks: u64, options: Options) -> Result<Self, Error> {
+        let core = Core {
+            cache: Cache::new(store, options.frames)?,
+            space: MetadataSpace::new(blocks)?,
+            data: DataSpace::new(&superblock.data_space.root, options.streams, options.passdown)?,
+        };
+        Ok(Self {
             core,
             superblock,
             index: S::Array::default(),
@@ -89,7 +90,7 @@ impl<S: Store> Pool<S> {
             changed: false,
             broken: false,
             options,
-        }
+        })
     }
 
     /// Makes the metadata of a pool without devices. What the store holds is lost, once [`commit`](Self::commit) was called.
@@ -108,14 +109,8 @@ impl<S: Store> Pool<S> {
         superblock.data_block_size = data_block_size.into();
         superblock.metadata_block_size = superblock::METADATA_BLOCK_SECTORS.into();
         superblock.metadata_blocks = blocks.into();
-        let core = Core {
-            cache: Cache::new(store, options.frames)?,
-            space: MetadataSpace::new(blocks)?,
-            data: DataSpace::new(&superblock.data_space.root, options.streams)?,
-        };
-        let mut pool = Self::around(core, superblock, options);
+        let mut pool = Self::around(store, superblock, blocks, options)?;
         let core = &mut pool.core;
-        core.data.passdown = options.passdown;
         // The first one that is taken is block 0, which is the superblock's.
         core.space.take()?;
         core.data.index_root = tree::create::<DataIndex, S>(core)?;
@@ -147,20 +142,15 @@ impl<S: Store> Pool<S> {
 
     /// Reads everything from the superblock on.
     fn load(&mut self) -> Result<(), Error> {
-        let at = MetadataBlock(0);
         let mut bytes: Block = [0; BLOCK_SIZE];
-        self.core.cache.store().read(at, &mut bytes).map_err(|_| Error::Read(at))?;
-        block::verify::<S>(&bytes, Kind::Superblock, at)
-            .map_err(|what| Error::Damaged(at, Damage::Frame(Kind::Superblock, what)))?;
-        let superblock = Superblock::of(&bytes);
-        superblock.check().map_err(Error::Refused)?;
+        let superblock = superblock::read(self.core.cache.store(), MetadataBlock(0), &mut bytes)?;
         let root = superblock.metadata_space.root;
         let (blocks, device) = (root.blocks.get(), self.core.cache.store().metadata_blocks());
         if blocks > METADATA_MAX || blocks > device {
             return Err(Error::Truncated { blocks, device });
         }
-        self.core.data = DataSpace::new(&superblock.data_space.root, self.options.streams)?;
-        self.core.data.passdown = self.options.passdown;
+        let Options { streams, passdown, .. } = self.options;
+        self.core.data = DataSpace::new(&superblock.data_space.root, streams, passdown)?;
         self.core.space = MetadataSpace::new(blocks)?;
         self.index_block = MetadataBlock(root.bitmap_root.get());
         self.overflow_root = MetadataBlock(root.overflow_root.get());
@@ -186,7 +176,6 @@ impl<S: Store> Pool<S> {
                 self.core.space.load(number, space::count(block, (number - begin) as u32));
             }
         }
-        debug_assert!(bitmaps as usize <= INDEX_ENTRIES);
         let mut next = Some(0);
         while let Some(from) = next {
             let leaf = tree::leaf::<Overflow, S>(&mut self.core, self.overflow_root, from)?;
@@ -310,7 +299,6 @@ impl<S: Store> Pool<S> {
                 pool.index.push(IndexEntry { block: at.0.into(), ..IndexEntry::default() })?;
                 pool.core.space.stale.set(bitmap, true);
             }
-            // The last bitmap of before has entries now that it ignored.
             Ok(())
         })
     }

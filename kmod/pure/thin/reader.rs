@@ -2,7 +2,7 @@
 
 //! Reading metadata that nobody is to change: that of a pool at rest, or the metadata snapshot of one that runs.
 
-use super::block::{self, Block, Kind, BLOCK_SIZE};
+use super::block::{Block, BLOCK_SIZE};
 use super::blocks::{Core, MetadataSpace};
 use super::cache::Cache;
 use super::data::DataSpace;
@@ -10,7 +10,7 @@ use super::error::{Damage, Error};
 use super::mapping::{DeviceDetails, Devices};
 use super::node::{is_internal, Node};
 use super::store::Store;
-use super::superblock::Superblock;
+use super::superblock::{self, Superblock};
 use super::tree;
 use super::value::{Details, Mapping};
 use crate::pure::units::{MetadataBlock, VirtualBlock};
@@ -43,32 +43,23 @@ impl<S: Store> Reader<S> {
     /// It cannot be read or is not understood; or there is no metadata snapshot.
     pub fn open(store: S, frames: usize, held: bool) -> Result<Self, Error> {
         let nothing = Superblock::new_zeroed();
-        let data = DataSpace::new(&nothing.data_space.root, 1)?;
+        let data = DataSpace::new(&nothing.data_space.root, 1, false)?;
         let core = Core { cache: Cache::new(store, frames)?, space: MetadataSpace::new(0)?, data };
         let mut reader = Self { core, superblock: nothing };
-        let superblock = reader.read(MetadataBlock(0))?;
-        superblock.check().map_err(Error::Refused)?;
+        let mut bytes: Block = [0; BLOCK_SIZE];
+        let superblock = superblock::read(reader.core.cache.store(), MetadataBlock(0), &mut bytes)?;
         reader.superblock = superblock;
         if held {
             let at = MetadataBlock(superblock.held_root.get());
             if at.0 == 0 {
                 return Err(Error::NotHeld);
             }
-            let copy = reader.read(at)?;
-            copy.check().map_err(Error::Refused)?;
+            let copy = superblock::read(reader.core.cache.store(), at, &mut bytes)?;
             // The sizes of the areas are the pool's; the copy does not have them.
             reader.superblock =
                 Superblock { data_space: superblock.data_space, metadata_space: superblock.metadata_space, ..copy };
         }
         Ok(reader)
-    }
-
-    fn read(&mut self, at: MetadataBlock) -> Result<Superblock, Error> {
-        let mut bytes: Block = [0; BLOCK_SIZE];
-        self.core.cache.store().read(at, &mut bytes).map_err(|_| Error::Read(at))?;
-        block::verify::<S>(&bytes, Kind::Superblock, at)
-            .map_err(|what| Error::Damaged(at, Damage::Frame(Kind::Superblock, what)))?;
-        Ok(Superblock::of(&bytes))
     }
 
     /// The superblock.

@@ -5,8 +5,11 @@
 //! Its 364 bytes lie in one 512-byte sector and the rest of the block never changes, so that a torn write leaves the old
 //! one or the new one.
 
-use super::block::{Block, Header, BLOCK_SIZE};
+use super::block::{self, Block, Header, Kind, BLOCK_SIZE};
+use super::error::{Damage, Error};
 use super::space::Root;
+use super::store::Store;
+use crate::pure::units::MetadataBlock;
 use core::fmt;
 use core::mem::offset_of;
 use zerocopy::little_endian::{U32, U64};
@@ -119,6 +122,23 @@ impl fmt::Display for Refusal {
 /// Whether a pool may have data blocks of so many sectors.
 pub const fn is_data_block_size(sectors: u32) -> bool {
     sectors >= DATA_BLOCK_UNIT && sectors <= DATA_BLOCK_MAX && sectors % DATA_BLOCK_UNIT == 0
+}
+
+/// Reads the superblock, or a copy of it, into `bytes`.
+///
+/// # Errors
+///
+/// It cannot be read, is damaged, or is not understood.
+pub fn read<S: Store>(store: &mut S, at: MetadataBlock, bytes: &mut Block) -> Result<Superblock, Error> {
+    if at.0 >= store.metadata_blocks() {
+        return Err(Error::Read(at));
+    }
+    store.read(at, bytes).map_err(|_| Error::Read(at))?;
+    block::verify::<S>(bytes, Kind::Superblock, at)
+        .map_err(|what| Error::Damaged(at, Damage::Frame(Kind::Superblock, what)))?;
+    let superblock = Superblock::of(bytes);
+    superblock.check().map_err(Error::Refused)?;
+    Ok(superblock)
 }
 
 impl Superblock {

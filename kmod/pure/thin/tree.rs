@@ -6,10 +6,10 @@
 //! shadowed: copied to a new block, to which its parent, shadowed before it, then points. A copy of a node that stays in
 //! use refers to all that the original refers to, which is counted once more ([`Tree::hold`]).
 //!
-//! Insert goes down once to see what is there, and once more to change it, from the leaf up: only what has to be split is
-//! split. A full leaf first gives entries to a neighbour that the transaction owns, so that sequential inserts leave full
-//! nodes behind. Removal cuts the range out, whole subtrees at once, and then goes down the two edges of the cut to fill
-//! up the nodes that became too small.
+//! Insert makes the way down to the leaf its own. If the leaf is full, it splits the highest of the full nodes above it and
+//! goes down again, until there is room: only what has to be split is split. A full node first gives entries to a neighbour
+//! that the transaction owns, so that sequential inserts leave full nodes behind. Removal cuts the range out, whole
+//! subtrees at once, and then goes down the two edges of the cut to fill up the nodes that became too small.
 
 use super::block::Kind;
 use super::blocks::Core;
@@ -184,12 +184,11 @@ pub fn create<T: Tree, S: Store>(core: &mut Core<S>) -> Result<MetadataBlock, Er
 /// The tree may be half changed: the transaction is to be aborted.
 pub fn insert<T: Tree, S: Store>(
     core: &mut Core<S>,
-    mut root: MetadataBlock,
+    root: MetadataBlock,
     key: u64,
     value: T::Value,
 ) -> Result<(MetadataBlock, bool), Error> {
-    let added;
-    (root, added) = insert_run::<T, S>(core, root, key, 1, &|_| value)?;
+    let (root, added) = insert_run::<T, S>(core, root, key, 1, &|_| value)?;
     Ok((root, added > 0))
 }
 

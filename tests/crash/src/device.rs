@@ -4,11 +4,11 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
+use stor_pure::heap::{self, Heap};
 use stor_pure::pure::thin::block::{Block, BLOCK_SIZE};
 use stor_pure::pure::thin::crc::Crc;
-use stor_pure::pure::thin::store::{Array, Failed, Memory, NoMemory, Store};
+use stor_pure::pure::thin::store::{Failed, Memory, NoMemory, Store};
 use stor_pure::pure::units::MetadataBlock;
 
 /// Contents of a data block: two sectors, each with a stamp that says who wrote it.
@@ -67,44 +67,6 @@ impl Devices {
     }
 }
 
-/// An array on the heap.
-pub(crate) struct Heap<T>(Vec<T>);
-
-impl<T> Default for Heap<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<T> Deref for Heap<T> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        &self.0
-    }
-}
-
-impl<T> DerefMut for Heap<T> {
-    fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.0
-    }
-}
-
-impl<T> Array<T> for Heap<T> {
-    fn push(&mut self, element: T) -> Result<(), NoMemory> {
-        self.0.push(element);
-        Ok(())
-    }
-
-    fn pop(&mut self) -> Option<T> {
-        self.0.pop()
-    }
-
-    fn truncate(&mut self, length: usize) {
-        self.0.truncate(length);
-    }
-}
-
 macro_rules! surroundings {
     ($type:ty) => {
         impl Memory for $type {
@@ -112,7 +74,7 @@ macro_rules! surroundings {
             type Frame = Box<Block>;
 
             fn frame() -> Result<Box<Block>, NoMemory> {
-                Ok(Box::new([0; BLOCK_SIZE]))
+                Ok(heap::frame())
             }
         }
 

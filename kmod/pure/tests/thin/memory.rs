@@ -3,49 +3,11 @@
 //! A metadata device in memory.
 #![allow(dead_code)] // each test uses some of it
 
-use std::ops::{Deref, DerefMut};
+use stor_pure::heap::{self, Heap};
 use stor_pure::pure::thin::block::{Block, BLOCK_SIZE};
 use stor_pure::pure::thin::crc::{Crc, Portable};
-use stor_pure::pure::thin::store::{Array, Failed, Memory, NoMemory, Store};
+use stor_pure::pure::thin::store::{Failed, Memory, NoMemory, Store};
 use stor_pure::pure::units::MetadataBlock;
-
-/// An array on the heap.
-pub(crate) struct HeapArray<T>(Vec<T>);
-
-impl<T> Default for HeapArray<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<T> Deref for HeapArray<T> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        &self.0
-    }
-}
-
-impl<T> DerefMut for HeapArray<T> {
-    fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.0
-    }
-}
-
-impl<T> Array<T> for HeapArray<T> {
-    fn push(&mut self, element: T) -> Result<(), NoMemory> {
-        self.0.push(element);
-        Ok(())
-    }
-
-    fn pop(&mut self) -> Option<T> {
-        self.0.pop()
-    }
-
-    fn truncate(&mut self, length: usize) {
-        self.0.truncate(length);
-    }
-}
 
 /// The blocks.
 pub(crate) struct Device {
@@ -59,11 +21,11 @@ impl Device {
 }
 
 impl Memory for Device {
-    type Array<T> = HeapArray<T>;
+    type Array<T> = Heap<T>;
     type Frame = Box<Block>;
 
     fn frame() -> Result<Box<Block>, NoMemory> {
-        Ok(Box::new([0; BLOCK_SIZE]))
+        Ok(heap::frame())
     }
 }
 

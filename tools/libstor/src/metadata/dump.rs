@@ -3,7 +3,8 @@
 //! Metadata as XML, as the thin-provisioning-tools write and read it.
 //!
 //! Leaves that several devices share are written once, as definitions that the devices refer to. A run of leaves that always
-//! stand together is one definition. To find the runs, all leaves are told twice, and read once.
+//! stand together is one definition. To find them, each device's tree is walked three times down to its leaves; a leaf is
+//! read once.
 
 use super::{failure, FileStore, FRAMES};
 use crate::error::Context;

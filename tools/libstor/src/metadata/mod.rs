@@ -16,6 +16,7 @@ use std::path::Path;
 use stor_pure::pure::thin;
 use stor_pure::pure::thin::check::Summary;
 use stor_pure::pure::thin::reader::Reader;
+use stor_pure::pure::units::SECTOR_SIZE;
 
 /// Blocks kept in memory while metadata is read.
 const FRAMES: usize = 4096;
@@ -132,7 +133,7 @@ pub fn stat(path: &Path, held: bool) -> Result<Stat> {
     Ok(Stat {
         transaction_id: superblock.transaction_id.get(),
         time: superblock.time.get(),
-        data_block_size: u64::from(superblock.data_block_size.get()) * 512,
+        data_block_size: u64::from(superblock.data_block_size.get()) * SECTOR_SIZE,
         data_blocks: data.blocks.get(),
         data_used: data.allocated.get(),
         metadata_blocks: metadata.blocks.get(),
