@@ -9,10 +9,12 @@
 //! - [`units`]: bytes and sectors, and the only conversions between them
 //! - [`text`]: names, versions and UUIDs that cross the control ABI
 //! - [`control`]: what every ioctl argument must satisfy
-//! - [`label`]: what a pool's devices begin with
+//! - [`label`]: what is at the head of a pool's devices: whose they are, and which part is what
+//! - [`catalog`]: what a pool knows of its volumes: names, sizes, policies
 //! - [`linear`]: the table of target `linear`
 //! - [`thin`]: dm-thin metadata
 
+pub mod catalog;
 pub mod control;
 pub mod label;
 pub mod linear;
