@@ -72,6 +72,15 @@ fn sound_metadata_has_no_findings() {
     assert_eq!(findings(&mut sound()), []);
 }
 
+/// The kernel looks for free blocks only in bitmaps whose index entries say that there are some.
+#[test]
+fn bitmaps_of_which_nothing_is_used_yet() {
+    let options = Options { frames: 128, streams: 1, passdown: false };
+    let mut pool = Pool::format(Device::new(40_000), options, 128, 1000).unwrap();
+    pool.commit().unwrap();
+    assert_eq!(findings(pool.store()), []);
+}
+
 #[test]
 fn superblock_fields() {
     assert_eq!(after(4, &[1]), [Finding::NeedsCheck]);

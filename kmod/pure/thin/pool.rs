@@ -120,8 +120,10 @@ impl<S: Store> Pool<S> {
         pool.superblock.details_root = tree::create::<DeviceDetails, S>(core)?.0.into();
         pool.overflow_root = tree::create::<Overflow, S>(core)?;
         pool.index_block = core.allocate(Kind::Index)?;
-        for _ in 0..blocks.div_ceil(BITMAP_ENTRIES) {
+        for bitmap in 0..blocks.div_ceil(BITMAP_ENTRIES) {
             let at = pool.core.allocate(Kind::Bitmap)?;
+            // Those of which nothing is used have an index entry too.
+            pool.core.space.stale.set(bitmap, true);
             pool.index.push(IndexEntry { block: at.0.into(), ..IndexEntry::default() })?;
         }
         pool.changed = true;
