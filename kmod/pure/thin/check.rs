@@ -11,7 +11,7 @@
 //! and the clocks: a mapping that two devices have must be older than the last snapshot of both, or one of them will write to
 //! what the other reads.
 //!
-//! Memory: 36 bytes for each metadata block, 4 bytes and a bit for each data block.
+//! Memory: 36 bytes for each metadata block, one for each data block.
 
 use super::block::{self, Block, Kind, BLOCK_SIZE};
 use super::blocks::Bits;
@@ -20,10 +20,11 @@ use super::node::{self, Node, Value};
 use super::space::{self, IndexBlock, IndexEntry, Root, BITMAP_ENTRIES, INDEX_ENTRIES, METADATA_MAX, OVERFLOW};
 use super::store::{Array, Store};
 use super::superblock::{self, Superblock, LAST_TIME, NEEDS_CHECK};
+use super::tally::Tally;
 use super::tree::DEPTH_MAX;
 use super::value::{Details, Mapping, LAST_DEVICE};
 use crate::pure::units::{DataBlock, MetadataBlock};
-use core::fmt;
+use core::{fmt, mem};
 use zerocopy::little_endian::{U32, U64};
 
 /// Whose counts.
@@ -226,12 +227,13 @@ struct Checker<'a, S: Store> {
     metadata: S::Array<u32>,
     /// and what its node holds.
     known: S::Array<Known>,
-    /// References met to each data block.
-    data: S::Array<u32>,
-    /// Data blocks that only one leaf may name.
-    exclusive: Bits<S>,
-    /// A block for each level of a tree.
+    /// References met to each data block. Those that only one leaf may name are marked; later those whose count stands in
+    /// the tree.
+    data: Tally<S>,
+    /// A block for each level of a tree,
     frames: S::Array<S::Frame>,
+    /// and one for the leaf that is looked at.
+    spare: Option<S::Frame>,
     summary: Summary,
 }
 
@@ -247,15 +249,14 @@ trait Walk<S: Store> {
 }
 
 /// Checks the metadata on a store, and tells what is found. Of a store that is in use, only what a metadata snapshot holds
-/// can be checked.
+/// can be checked ([`check_held`]).
 ///
 /// # Errors
 ///
 /// There is no memory. All else is a finding.
 pub fn check<S: Store>(store: &mut S, report: &mut dyn FnMut(Finding)) -> Result<Summary, Error> {
-    let at = MetadataBlock(0);
     let mut bytes: Block = [0; BLOCK_SIZE];
-    let sound = superblock::read(store, at, &mut bytes);
+    let sound = superblock::read(store, MetadataBlock(0), &mut bytes);
     let superblock = Superblock::of(&bytes);
     let blocks = superblock.metadata_space.root.blocks.get();
     let device = store.metadata_blocks();
@@ -265,25 +266,76 @@ pub fn check<S: Store>(store: &mut S, report: &mut dyn FnMut(Finding)) -> Result
         report(Finding::Block(error));
         return Ok(Summary { findings: 1, ..Summary::default() });
     }
-    let mut frames = S::Array::default();
-    for _ in 0..=DEPTH_MAX {
-        frames.push(S::frame()?)?;
+    let bitmaps = superblock.data_space.root.blocks.get().div_ceil(BITMAP_ENTRIES);
+    if bitmaps > blocks {
+        // Nor is there memory for what such a number says.
+        report(Finding::Bitmaps(Space::Data, blocks));
+        return Ok(Summary { findings: 1, ..Summary::default() });
     }
-    let data_blocks = superblock.data_space.root.blocks.get();
-    let mut checker = Checker {
-        store,
-        report,
-        superblock,
-        metadata: S::array(0, blocks as usize)?,
-        known: S::array(NOTHING, blocks as usize)?,
-        data: S::array(0, data_blocks as usize)?,
-        exclusive: Bits::new(data_blocks)?,
-        frames,
-        summary: Summary::default(),
-    };
+    let mut checker = Checker::new(store, report, superblock)?;
     checker.superblock_fields(&bytes);
     checker.all()?;
     Ok(checker.summary)
+}
+
+/// Checks what the metadata snapshot on a store holds, and tells what is found: its trees and their clocks, but no reference
+/// counts, which belong to the pool. The pool may be in use.
+///
+/// # Errors
+///
+/// There is no memory, or no metadata snapshot. All else is a finding.
+pub fn check_held<S: Store>(store: &mut S, report: &mut dyn FnMut(Finding)) -> Result<Summary, Error> {
+    let mut bytes: Block = [0; BLOCK_SIZE];
+    let read = superblock::read(store, MetadataBlock(0), &mut bytes).and_then(|superblock| {
+        let at = MetadataBlock(superblock.held_root.get());
+        let (blocks, device) = (superblock.metadata_space.root.blocks.get(), store.metadata_blocks());
+        if at.0 == 0 {
+            return Err(Error::NotHeld);
+        }
+        if blocks > device.min(METADATA_MAX) {
+            return Err(Error::Truncated { blocks, device });
+        }
+        if superblock.data_space.root.blocks.get().div_ceil(BITMAP_ENTRIES) > blocks {
+            return Err(Error::Memory);
+        }
+        let copy = superblock::read(store, at, &mut bytes)?;
+        // The sizes of the areas are the pool's; the copy does not have them.
+        Ok(Superblock { data_space: superblock.data_space, metadata_space: superblock.metadata_space, ..copy })
+    });
+    let superblock = match read {
+        Ok(superblock) => superblock,
+        Err(Error::NotHeld) => return Err(Error::NotHeld),
+        Err(error) => {
+            report(Finding::Block(error));
+            return Ok(Summary { findings: 1, ..Summary::default() });
+        }
+    };
+    let mut checker = Checker::new(store, report, superblock)?;
+    checker.trees(superblock.mapping_root.get(), superblock.details_root.get(), true)?;
+    checker.summary.data = checker.data.counted();
+    checker.summary.metadata = checker.metadata.iter().filter(|&&count| count > 0).count() as u64;
+    Ok(checker.summary)
+}
+
+impl<'a, S: Store> Checker<'a, S> {
+    fn new(store: &'a mut S, report: &'a mut dyn FnMut(Finding), superblock: Superblock) -> Result<Self, Error> {
+        let mut frames = S::Array::default();
+        for _ in 0..=DEPTH_MAX {
+            frames.push(S::frame()?)?;
+        }
+        let blocks = superblock.metadata_space.root.blocks.get() as usize;
+        Ok(Self {
+            store,
+            report,
+            superblock,
+            metadata: S::array(0, blocks)?,
+            known: S::array(NOTHING, blocks)?,
+            data: Tally::new(superblock.data_space.root.blocks.get() as usize)?,
+            frames,
+            spare: Some(S::frame()?),
+            summary: Summary::default(),
+        })
+    }
 }
 
 impl<S: Store> Checker<'_, S> {
@@ -408,11 +460,12 @@ impl<S: Store> Checker<'_, S> {
         }
         if !internal {
             // The walk borrows the checker, so the leaf is taken out of it for that time.
-            let mut leaf = S::frame()?;
-            if let Some(frame) = self.frames.get(level) {
-                leaf.copy_from_slice(&frame[..]);
+            let Some(mut leaf) = self.spare.take() else { return Err(Error::Memory) };
+            if let Some(frame) = self.frames.get_mut(level) {
+                mem::swap(frame, &mut leaf);
             }
             let known = walk.leaf(self, at, &leaf);
+            self.spare = Some(leaf);
             return self.found(known);
         }
         let mut sum = NOTHING;
@@ -490,10 +543,10 @@ impl<S: Store> Checker<'_, S> {
             let snapshotted = details.get(index).map_or(0, |(_, details)| details.snapshotted_time.get());
             self.guard(device, MetadataBlock(root.get()), snapshotted, 0)?;
         }
-        for block in 0..self.data.len() {
-            if self.exclusive.get(block as u64) && self.data.get(block).is_some_and(|&count| count > 1) {
-                self.find(Finding::UnguardedBlock(DataBlock(block as u64)));
-            }
+        let mut next = 0;
+        while let Some(block) = self.data.next_marked(next) {
+            self.find(Finding::UnguardedBlock(DataBlock(block as u64)));
+            next = block + 1;
         }
         Ok(())
     }
@@ -560,9 +613,48 @@ impl<S: Store> Checker<'_, S> {
         for (_, entry) in entries {
             self.refer(MetadataBlock(entry.block.get()));
         }
-        let mut overflow = Collect::<S, U32> { entries: S::Array::default() };
-        self.walk(&mut overflow, MetadataBlock(root.overflow_root.get()), (0, None), 0)?;
-        self.compare(space, root, entries, &overflow.entries)
+        let large = MetadataBlock(root.overflow_root.get());
+        let mut listed = Bits::new(0)?;
+        match space {
+            Space::Data => {
+                self.data.clear_marks();
+                self.walk(&mut Large, large, (0, None), 0)?;
+            }
+            // Its own nodes are counted while it is walked.
+            Space::Metadata => {
+                let mut overflow = Collect::<S, U32> { entries: S::Array::default() };
+                self.walk(&mut overflow, large, (0, None), 0)?;
+                listed.grow(root.blocks.get())?;
+                for &(block, count) in overflow.entries.iter() {
+                    self.large(space, block, count.get());
+                    listed.set(block, true);
+                }
+            }
+        }
+        self.compare(space, root, entries, &listed)
+    }
+
+    /// How often a block has been met.
+    fn met(&self, space: Space, block: u64) -> u32 {
+        match space {
+            Space::Data => self.data.get(block),
+            Space::Metadata => self.metadata.get(block as usize).copied().unwrap_or(0),
+        }
+    }
+
+    /// Looks at a count that stands in the tree.
+    fn large(&mut self, space: Space, block: u64, said: u32) {
+        let blocks = match space {
+            Space::Data => self.data.len(),
+            Space::Metadata => self.metadata.len(),
+        };
+        if block >= blocks as u64 || said < OVERFLOW {
+            self.find(Finding::NeedlessOverflow(space, block));
+        }
+        let found = self.met(space, block);
+        if block < blocks as u64 && found != said {
+            self.find(Finding::Count { space, block, said, found });
+        }
     }
 
     fn compare(
@@ -570,69 +662,36 @@ impl<S: Store> Checker<'_, S> {
         space: Space,
         root: &Root,
         entries: &[(u64, IndexEntry)],
-        overflow: &[(u64, U32)],
+        listed: &Bits<S>,
     ) -> Result<(), Error> {
-        let blocks = root.blocks.get();
         let (mut allocated, mut want) = (0, 0);
-        let mut large = overflow.iter().peekable();
         for &(bitmap, entry) in entries {
             if bitmap != want {
                 self.find(Finding::Bitmaps(space, want));
             }
-            want = bitmap + 1;
+            want = bitmap.saturating_add(1);
             let at = MetadataBlock(entry.block.get());
             let read = self.read(0, at, Kind::Bitmap);
             if self.found(read)?.is_none() {
                 continue;
             }
-            let (mut free, mut hidden, mut past) = (0, false, false);
-            for index in 0..BITMAP_ENTRIES as u32 {
-                let number = bitmap * BITMAP_ENTRIES + u64::from(index);
-                let stored = self.frames.first().map_or(0, |frame| space::count(frame, index));
-                free += u32::from(stored == 0);
-                if number >= blocks {
-                    past |= stored != 0;
-                    continue;
-                }
-                hidden |= stored == 0 && index < entry.none_free_before.get();
-                allocated += u64::from(stored != 0);
-                let listed = large.next_if(|(key, _)| *key == number).map(|(_, count)| count.get());
-                let said = match (stored, listed) {
-                    (OVERFLOW, Some(count)) if count >= OVERFLOW => count,
-                    (OVERFLOW, _) => OVERFLOW,
-                    (stored, None) => stored,
-                    (stored, Some(_)) => {
-                        self.find(Finding::NeedlessOverflow(space, number));
-                        stored
-                    }
-                };
-                if stored == OVERFLOW && listed.is_none() {
-                    let root = MetadataBlock(root.overflow_root.get());
-                    self.find(Finding::Block(Error::Damaged(root, Damage::Overflow(number))));
-                    continue;
-                }
-                let met = match space {
-                    Space::Data => self.data.get(number as usize).copied(),
-                    Space::Metadata => self.metadata.get(number as usize).copied(),
-                };
-                if met != Some(said) {
-                    self.find(Finding::Count { space, block: number, said, found: met.unwrap_or(0) });
-                }
+            let begin = bitmap.saturating_mul(BITMAP_ENTRIES);
+            let mut bits = Counted { space, root: *root, begin, free: 0, allocated: 0, hidden: false, past: false };
+            for word in 0..BITMAP_ENTRIES as u32 / 32 {
+                self.compare_word(&mut bits, 32 * word, entry.none_free_before.get(), listed);
             }
-            if free != entry.free.get() {
-                self.find(Finding::Free { space, bitmap, said: entry.free.get(), found: free });
+            allocated += bits.allocated;
+            if bits.free != entry.free.get() {
+                self.find(Finding::Free { space, bitmap, said: entry.free.get(), found: bits.free });
             }
-            if hidden {
+            if bits.hidden {
                 self.find(Finding::Hint(space, bitmap));
             }
-            if past {
+            if bits.past {
                 self.find(Finding::PastEnd(space, bitmap));
             }
         }
-        for &(block, _) in large {
-            self.find(Finding::NeedlessOverflow(space, block));
-        }
-        if want != blocks.div_ceil(BITMAP_ENTRIES) {
+        if want != root.blocks.get().div_ceil(BITMAP_ENTRIES) {
             self.find(Finding::Bitmaps(space, want));
         }
         if allocated != root.allocated.get() {
@@ -643,6 +702,81 @@ impl<S: Store> Checker<'_, S> {
             Space::Metadata => self.summary.metadata = allocated,
         }
         Ok(())
+    }
+
+    /// Compares 32 counts of the bitmap that was read with what was met.
+    fn compare_word(&mut self, bits: &mut Counted, first: u32, none_before: u32, listed: &Bits<S>) {
+        let Some(bitmap) = self.frames.first() else { return };
+        // Most are as they should be: then they are so all at once.
+        let stored = space::word(bitmap, first);
+        if bits.space == Space::Data && self.data.word(bits.begin.saturating_add(first.into())) == Some(stored) {
+            let used = (stored | (stored >> 1)) & 0x5555_5555_5555_5555;
+            let free = 32 - used.count_ones();
+            bits.free += free;
+            bits.allocated += u64::from(32 - free);
+            bits.hidden |= free > 0 && first + (!used & 0x5555_5555_5555_5555).trailing_zeros() / 2 < none_before;
+            return;
+        }
+        for index in first..first + 32 {
+            let block = bits.begin.saturating_add(index.into());
+            let said = self.frames.first().map_or(0, |frame| space::count(frame, index));
+            bits.free += u32::from(said == 0);
+            if block >= bits.root.blocks.get() {
+                bits.past |= said != 0;
+                continue;
+            }
+            bits.hidden |= said == 0 && index < none_before;
+            bits.allocated += u64::from(said != 0);
+            let listed = match bits.space {
+                Space::Data => self.data.is_marked(block),
+                Space::Metadata => listed.get(block),
+            };
+            let found = self.met(bits.space, block);
+            if said == OVERFLOW {
+                // How large it is has been looked at in the tree.
+                if !listed {
+                    let root = MetadataBlock(bits.root.overflow_root.get());
+                    self.find(Finding::Block(Error::Damaged(root, Damage::Overflow(block))));
+                }
+                continue;
+            }
+            if listed {
+                self.find(Finding::NeedlessOverflow(bits.space, block));
+            }
+            if found != said {
+                self.find(Finding::Count { space: bits.space, block, said, found });
+            }
+        }
+    }
+}
+
+/// A bitmap, and what has been seen of it.
+struct Counted {
+    space: Space,
+    root: Root,
+    /// The first of its blocks.
+    begin: u64,
+    free: u32,
+    allocated: u64,
+    /// A free block stands where the hint says that none does.
+    hidden: bool,
+    /// A block past the end of the device has a count.
+    past: bool,
+}
+
+/// Looks at the large counts of data blocks.
+struct Large;
+
+impl<S: Store> Walk<S> for Large {
+    type Value = U32;
+
+    fn leaf(&mut self, checker: &mut Checker<'_, S>, _: MetadataBlock, block: &Block) -> Result<Known, Error> {
+        let node = Node::<U32>::of(block);
+        for (key, count) in node.keys.iter().zip(node.values) {
+            checker.large(Space::Data, key.get(), count.get());
+            checker.data.mark(key.get());
+        }
+        Ok(range(&node))
     }
 }
 
@@ -689,12 +823,8 @@ impl<S: Store> Walk<S> for Mappings {
         for value in node.values {
             let mapping = Mapping::unpack(*value);
             known.time = known.time.max(mapping.time);
-            match checker.data.get_mut(mapping.block.0 as usize) {
-                Some(count) => *count = count.saturating_add(1),
-                None => checker.find(Finding::Data(at, mapping.block)),
-            }
-            if mapping.time >= self.snapshotted {
-                checker.exclusive.set(mapping.block.0, true);
+            if !checker.data.add(mapping.block.0, mapping.time >= self.snapshotted)? {
+                checker.find(Finding::Data(at, mapping.block));
             }
         }
         checker.summary.mappings += known.entries;

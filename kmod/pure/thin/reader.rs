@@ -62,6 +62,10 @@ impl<S: Store> Reader<S> {
         Ok(reader)
     }
 
+    pub(super) fn core(&mut self) -> &mut Core<S> {
+        &mut self.core
+    }
+
     /// The superblock.
     pub fn superblock(&self) -> &Superblock {
         &self.superblock
@@ -118,6 +122,13 @@ impl<S: Store> Reader<S> {
             tell(at);
             return Ok(());
         };
+        let block = self.core.node::<U64>(at)?;
+        if below == 0 && is_internal(block) {
+            for child in Node::<U64>::of(block).values {
+                tell(MetadataBlock(child.get()));
+            }
+            return Ok(());
+        }
         let mut index = 0;
         while let Some(child) = Self::child(self.core.node::<U64>(at)?, index) {
             self.leaves_below(child, below, tell)?;

@@ -86,6 +86,12 @@ pub fn count(bitmap: &Block, entry: u32) -> u32 {
     ((pair & 1) << 1) | ((pair >> 1) & 1)
 }
 
+/// The 32 counts from `first` on, as they stand in a bitmap; `first` is a multiple of 4.
+pub fn word(bitmap: &Block, first: u32) -> u64 {
+    let at = size_of::<Header>() + first as usize / 4;
+    bitmap.get(at..at + 8).and_then(|word| word.try_into().ok()).map_or(0, u64::from_le_bytes)
+}
+
 /// Sets a count, of which 3 and more are the same to a bitmap.
 pub fn set_count(bitmap: &mut Block, entry: u32, count: u32) {
     let count = count.min(OVERFLOW);
