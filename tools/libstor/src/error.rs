@@ -99,6 +99,11 @@ impl Error {
         self
     }
 
+    /// Whether it is only that the reader of what was written went away.
+    pub fn is_broken_pipe(&self) -> bool {
+        self.errno == Some(Errno::EPIPE as i32)
+    }
+
     /// The name of the errno that the kernel answered with.
     pub fn errno_name(&self) -> Option<String> {
         self.errno.map(|errno| format!("{:?}", Errno::from_raw(errno)))

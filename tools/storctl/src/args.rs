@@ -197,26 +197,93 @@ pub(crate) enum Metadata {
     ///
     /// Finds what thin_check finds, and what it does not: wrong totals, hints that hide free blocks, flags and versions that
     /// are not known, clocks by which one device would write to what another reads. Exit code 1 if anything is found.
+    ///
+    /// Of a metadata snapshot the trees are checked; reference counts belong to the pool, and change while it is in use.
     Check {
         #[command(flatten)]
         metadata: MetadataFile,
+        #[command(flatten)]
+        held: Held,
+        #[command(flatten)]
+        progress: NoProgress,
     },
     /// Write metadata as XML, which thin_restore reads
     Dump {
         #[command(flatten)]
         metadata: MetadataFile,
-        /// Of the metadata snapshot; this can be read while the pool is in use
+        #[command(flatten)]
+        held: Held,
+        #[command(flatten)]
+        progress: NoProgress,
+    },
+    /// Print what differs between two thin devices, in bytes
+    ///
+    /// A range is 'changed' if both devices map it, to different data; 'added' if only B does, 'removed' if only A does. What
+    /// neither maps is not printed. What the devices share is not read, so a snapshot is compared with its origin in a time that
+    /// depends on what differs.
+    Delta {
+        #[command(flatten)]
+        metadata: MetadataFile,
+        /// The id of the device to start from
+        #[arg(value_name = "A")]
+        from: u64,
+        /// The id of the device to end at
+        #[arg(value_name = "B")]
+        to: u64,
+        #[command(flatten)]
+        held: Held,
+        /// Print also what does not differ; all of both devices is read
         #[arg(long)]
-        held: bool,
+        same: bool,
+        /// Print XML as thin_delta does, in blocks; without --same the 'same' elements are left out
+        #[arg(long)]
+        xml: bool,
+        #[command(flatten)]
+        progress: NoProgress,
     },
     /// Show what the superblock says, and the devices
     Stat {
         #[command(flatten)]
         metadata: MetadataFile,
-        /// Of the metadata snapshot; this can be read while the pool is in use
-        #[arg(long)]
-        held: bool,
+        #[command(flatten)]
+        held: Held,
     },
+    /// Tell how much metadata a pool needs
+    ///
+    /// For N data blocks in leaves of F mappings that is N / F metadata blocks. Each snapshot keeps, of N / VOLUMES blocks of
+    /// which PERCENT are rewritten in groups of G, one leaf for each group, but no more than there are. To this come the nodes
+    /// above, reference counts, and room for a transaction. Usual: F is 168, G is 16; worst: F is 84, G is 1. See docs/format.md.
+    Size {
+        /// Size of the data device, such as 10T
+        #[arg(value_name = "DATA", value_parser = size::parse)]
+        data: Bytes,
+        /// Size of a data block: a multiple of 64K, at most 1G
+        #[arg(long, value_name = "SIZE", default_value = "64K", value_parser = size::parse)]
+        block_size: Bytes,
+        /// Volumes, snapshots not counted; they are taken to be alike in size
+        #[arg(long, value_name = "COUNT", default_value_t = 1)]
+        volumes: u64,
+        /// Snapshots of all volumes together
+        #[arg(long, value_name = "COUNT", default_value_t = 0)]
+        snapshots: u64,
+        /// How much of a volume is rewritten, or discarded, between one snapshot and the next
+        #[arg(long, value_name = "PERCENT", default_value_t = 5, value_parser = clap::value_parser!(u64).range(..=100))]
+        rewritten: u64,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Held {
+    /// Of the metadata snapshot; this can be read while the pool is in use
+    #[arg(long)]
+    pub(crate) held: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NoProgress {
+    /// Do not show on a terminal how far it has come
+    #[arg(long, display_order = 100)]
+    pub(crate) no_progress: bool,
 }
 
 #[derive(Debug, Args)]

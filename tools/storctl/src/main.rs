@@ -4,15 +4,19 @@
 
 mod args;
 mod print;
+mod progress;
 mod table;
 
-use args::{Command, Engine, Events, Metadata, Noun, OnOff, Volume, VolumeChange};
+use args::{Command, Engine, Events, Metadata, NoProgress, Noun, OnOff, Volume, VolumeChange};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use libstor::metadata::{Delta, Planned, Progress};
 use libstor::volume::{New, Resize};
 use libstor::{doctor, Error, Kind, Machine, Result, Simulated, Stor, System, Version};
 use print::Printer;
+use progress::Shown;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         Ok(()) => return ExitCode::SUCCESS,
         // The reader has seen enough; what was to be done is done.
         Err(Stop::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+        Err(Stop::Failed(error)) if error.is_broken_pipe() => return ExitCode::SUCCESS,
         Err(Stop::Output(error)) => Error::new(Kind::Failure, format!("cannot write: {error}")),
         Err(Stop::Failed(error)) => error,
     };
@@ -114,20 +119,7 @@ fn run(command: &Command, printer: &mut Printer<'_>) -> std::result::Result<(), 
             }
             answer?;
         }
-        Noun::Metadata(Metadata::Check { metadata }) => {
-            let checked = libstor::metadata::check(&metadata.path)?;
-            printer.checked(&checked)?;
-            if checked.count > 0 {
-                let what = format!("{} is damaged, see above", metadata.path.display());
-                return Err(Error::new(Kind::Failure, what).into());
-            }
-        }
-        Noun::Metadata(Metadata::Dump { metadata, held }) => {
-            libstor::metadata::dump(&metadata.path, *held, &mut io::BufWriter::new(&mut printer.out))?;
-        }
-        Noun::Metadata(Metadata::Stat { metadata, held }) => {
-            printer.stat(&libstor::metadata::stat(&metadata.path, *held)?)?;
-        }
+        Noun::Metadata(request) => metadata(request, printer)?,
         Noun::Events(options) => events(&connect(false)?, options, printer)?,
         Noun::Version => printer.version(&version()?)?,
         Noun::Doctor(options) => {
@@ -147,6 +139,61 @@ fn run(command: &Command, printer: &mut Printer<'_>) -> std::result::Result<(), 
         Noun::Man { folder } => clap_mangen::generate_to(Command::command(), folder)?,
     }
     printer.out.flush()?;
+    Ok(())
+}
+
+fn metadata(request: &Metadata, printer: &mut Printer<'_>) -> std::result::Result<(), Stop> {
+    let progress = Progress::default();
+    let show = |no: &NoProgress, json, streams| Shown::new(&progress, no.no_progress || json, streams);
+    match request {
+        Metadata::Check { metadata, held, progress: no } => {
+            let shown = show(no, printer.json, false);
+            let checked = libstor::metadata::check(&metadata.path, held.held, &progress)?;
+            drop(shown);
+            printer.checked(&checked)?;
+            if checked.count > 0 {
+                let what = format!("{} is damaged, see above", metadata.path.display());
+                return Err(Error::new(Kind::Failure, what).into());
+            }
+        }
+        Metadata::Dump { metadata, held, progress: no } => {
+            let _shown = show(no, printer.json, true);
+            let mut out = io::BufWriter::new(&mut printer.out);
+            libstor::metadata::dump(&metadata.path, held.held, &progress, &mut out)?;
+        }
+        Metadata::Delta { metadata, from, to, held, same, xml, progress: no } => {
+            let delta = Delta { path: &metadata.path, held: held.held, from: *from, to: *to, same: *same };
+            let _shown = show(no, printer.json, true);
+            if *xml {
+                delta.xml(&progress, &mut io::BufWriter::new(&mut printer.out))?;
+            } else {
+                let mut buffer = io::BufWriter::new(&mut printer.out);
+                let mut printer = Printer { out: &mut buffer, json: printer.json };
+                let mut written = Ok(());
+                let total = delta.ranges(&progress, &mut |range| {
+                    written = printer.delta_range(&range);
+                    if written.is_ok() {
+                        ControlFlow::Continue(())
+                    } else {
+                        ControlFlow::Break(())
+                    }
+                });
+                written?;
+                printer.delta_total(&total?)?;
+                printer.out.flush()?;
+            }
+        }
+        Metadata::Stat { metadata, held } => printer.stat(&libstor::metadata::stat(&metadata.path, held.held)?)?,
+        Metadata::Size { data, block_size, volumes, snapshots, rewritten } => {
+            printer.needed(&libstor::metadata::size(&Planned {
+                data: *data,
+                block_size: *block_size,
+                volumes: *volumes,
+                snapshots: *snapshots,
+                rewritten: *rewritten,
+            })?)?;
+        }
+    }
     Ok(())
 }
 

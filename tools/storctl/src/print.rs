@@ -7,7 +7,7 @@ use libstor::doctor::{Finding, Report};
 use libstor::engine::{Engine, Switch};
 use libstor::event::{Event, Value};
 use libstor::linear::exact;
-use libstor::metadata::{Checked, Stat};
+use libstor::metadata::{Checked, DeltaRange, DeltaTotal, Needed, Stat};
 use libstor::size::Iec;
 use libstor::volume::{ago, state_words, Change, Detail, Info, Wait};
 use libstor::{Bytes, Error, Version};
@@ -94,6 +94,55 @@ impl Printer<'_> {
             ("SNAPSHOTTED", Right),
         ];
         table::write(self.out, heads, &stat.devices.iter().map(row).collect::<Vec<_>>())
+    }
+
+    pub(crate) fn delta_range(&mut self, range: &DeltaRange) -> io::Result<()> {
+        if self.json {
+            return self.document(range);
+        }
+        writeln!(self.out, "{:7}  {:>20}  {:>20}", range.what, range.begin.0, range.length.0)
+    }
+
+    /// Behind the last range: without it there are some missing.
+    pub(crate) fn delta_total(&mut self, total: &DeltaTotal) -> io::Result<()> {
+        #[derive(Serialize)]
+        struct Total<'a> {
+            total: &'a DeltaTotal,
+        }
+        if self.json {
+            return self.document(Total { total });
+        }
+        let DeltaTotal { changed, added, removed, same, ranges } = total;
+        write!(
+            self.out,
+            "{ranges} ranges: {} changed, {} added, {} removed",
+            Iec(*changed),
+            Iec(*added),
+            Iec(*removed)
+        )?;
+        if let Some(same) = same {
+            write!(self.out, ", {} the same", Iec(Bytes(*same)))?;
+        }
+        writeln!(self.out)
+    }
+
+    pub(crate) fn needed(&mut self, needed: &Needed) -> io::Result<()> {
+        if self.json {
+            return self.document(needed);
+        }
+        let facts = [
+            ("data blocks", format!("{} of {}", needed.data_blocks, Iec(needed.data_block_size))),
+            ("usual", exact(needed.usual_size)),
+            ("worst", exact(needed.worst_size)),
+        ];
+        for (name, value) in facts {
+            writeln!(self.out, "{name:11}  {value}")?;
+        }
+        if !needed.fits {
+            let limit = Iec(needed.limit_size);
+            writeln!(self.out, "The worst is more than metadata can have ({limit}): use larger data blocks.")?;
+        }
+        Ok(())
     }
 
     pub(crate) fn volumes(&mut self, volumes: &[Info]) -> io::Result<()> {

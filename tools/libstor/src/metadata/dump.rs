@@ -6,16 +6,43 @@
 //! stand together is one definition. To find them, each device's tree is walked three times down to its leaves; a leaf is
 //! read once.
 
-use super::{failure, FileStore, FRAMES};
+use super::{failure, FileStore, Progress};
 use crate::error::Context;
 use crate::{Error, Kind, Result};
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 use stor_pure::pure::thin::reader::{Device, Reader};
 use stor_pure::pure::thin::value::Mapping;
 use stor_pure::pure::units::{MetadataBlock, VirtualBlock};
+
+/// Spreads the numbers of blocks, of which each is met once for each device that has it. Who made them does not want them to meet.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(byte.into());
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        let mixed = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+}
+
+type Spreading = BuildHasherDefault<Spread>;
+
+/// Blocks kept in memory: more than a device has nodes above its leaves. A leaf is read once.
+const FRAMES: usize = 256;
 
 /// Where a leaf stands in the devices' trees.
 #[derive(Default)]
@@ -40,9 +67,11 @@ struct Row {
 struct Dump<'a> {
     reader: Reader<FileStore>,
     out: &'a mut dyn Write,
-    places: HashMap<MetadataBlock, Place>,
-    defined: HashSet<MetadataBlock>,
+    places: HashMap<MetadataBlock, Place, Spreading>,
+    defined: HashSet<MetadataBlock, Spreading>,
     row: Option<Row>,
+    /// Where a line is put together.
+    line: Vec<u8>,
 }
 
 /// Writes metadata that nobody changes, or what its metadata snapshot holds, as XML.
@@ -50,15 +79,16 @@ struct Dump<'a> {
 /// # Errors
 ///
 /// It cannot be opened or read, or is damaged; or it cannot be written.
-pub fn dump(path: &Path, held: bool, out: &mut dyn Write) -> Result<()> {
+pub fn dump(path: &Path, held: bool, progress: &Progress, out: &mut dyn Write) -> Result<()> {
     let context = || format!("cannot dump {}", path.display());
-    let store = FileStore::open(path, false).context(context)?;
+    let store = FileStore::open(path, false).context(context)?.report(progress);
     let reader = Reader::open(store, FRAMES, held).map_err(failure).context(context)?;
-    Dump { reader, out, places: HashMap::new(), defined: HashSet::new(), row: None }.all().context(context)
+    let (places, defined) = (HashMap::default(), HashSet::default());
+    Dump { reader, out, places, defined, row: None, line: Vec::new() }.all().context(context)
 }
 
-fn unwritten(error: std::io::Error) -> Error {
-    Error::new(Kind::Failure, format!("cannot write: {error}"))
+pub(super) fn unwritten(error: std::io::Error) -> Error {
+    Error { errno: error.raw_os_error(), ..Error::new(Kind::Failure, format!("cannot write: {error}")) }
 }
 
 impl Dump<'_> {
@@ -181,7 +211,7 @@ impl Dump<'_> {
     }
 
     fn mappings(&mut self, leaf: MetadataBlock) -> Result<()> {
-        let Self { reader, out, row, .. } = self;
+        let Self { reader, out, row, line, .. } = self;
         let mut result = Ok(());
         let told = reader.leaf(leaf, &mut |block: VirtualBlock, mapping: Mapping| match row {
             Some(row)
@@ -194,7 +224,7 @@ impl Dump<'_> {
             _ => {
                 let new = Row { begin: block.0, data: mapping.block.0, length: 1, time: mapping.time };
                 if let (Some(old), true) = (row.replace(new), result.is_ok()) {
-                    result = write_row(*out, &old);
+                    result = write_row(*out, line, &old);
                 }
             }
         });
@@ -204,19 +234,63 @@ impl Dump<'_> {
 
     fn end_row(&mut self) -> Result<()> {
         match self.row.take() {
-            Some(row) => write_row(self.out, &row).map_err(unwritten),
+            Some(row) => write_row(self.out, &mut self.line, &row).map_err(unwritten),
             None => Ok(()),
         }
     }
 }
 
-fn write_row(out: &mut dyn Write, row: &Row) -> std::io::Result<()> {
-    let Row { begin, data, length, time } = row;
-    if *length == 1 {
-        return writeln!(out, "    <single_mapping origin_block=\"{begin}\" data_block=\"{data}\" time=\"{time}\"/>");
+/// There may be millions of these, for which `writeln!` takes too long.
+fn write_row(out: &mut dyn Write, line: &mut Vec<u8>, row: &Row) -> std::io::Result<()> {
+    let &Row { begin, data, length, time } = row;
+    line.clear();
+    if length == 1 {
+        put(line, b"    <single_mapping origin_block=\"", begin);
+        put(line, b"\" data_block=\"", data);
+    } else {
+        put(line, b"    <range_mapping origin_begin=\"", begin);
+        put(line, b"\" data_begin=\"", data);
+        put(line, b"\" length=\"", length);
     }
-    writeln!(
-        out,
-        "    <range_mapping origin_begin=\"{begin}\" data_begin=\"{data}\" length=\"{length}\" time=\"{time}\"/>"
-    )
+    put(line, b"\" time=\"", time.into());
+    line.extend_from_slice(b"\"/>\n");
+    out.write_all(line)
+}
+
+/// Puts a text and a number behind it.
+fn put(line: &mut Vec<u8>, text: &[u8], mut number: u64) {
+    line.extend_from_slice(text);
+    let begin = line.len();
+    loop {
+        line.push(b'0' + (number % 10) as u8);
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    if let Some(digits) = line.get_mut(begin..) {
+        digits.reverse();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{write_row, Row};
+
+    #[test]
+    fn rows() {
+        let mut out = Vec::new();
+        for row in [
+            Row { begin: 0, data: 10, length: 1, time: 0 },
+            Row { begin: u64::MAX, data: 1_234_567_890, length: 100, time: 16_777_215 },
+        ] {
+            assert!(write_row(&mut out, &mut Vec::new(), &row).is_ok());
+        }
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            "    <single_mapping origin_block=\"0\" data_block=\"10\" time=\"0\"/>\n    \
+             <range_mapping origin_begin=\"18446744073709551615\" data_begin=\"1234567890\" length=\"100\" \
+             time=\"16777215\"/>\n"
+        );
+    }
 }

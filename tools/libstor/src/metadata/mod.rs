@@ -2,11 +2,17 @@
 
 //! dm-thin metadata in files and on devices: of any pool, LVM's too.
 
+mod delta;
 mod dump;
 mod file;
+mod progress;
+mod size;
 
+pub use delta::{Delta, DeltaRange, DeltaTotal};
 pub use dump::dump;
 pub use file::FileStore;
+pub use progress::Progress;
+pub use size::{size, Needed, Planned};
 
 use crate::error::Context;
 use crate::{Error, Kind, Result};
@@ -14,12 +20,11 @@ use serde::Serialize;
 use std::ops::ControlFlow;
 use std::path::Path;
 use stor_pure::pure::thin;
+use stor_pure::pure::thin::block::BLOCK_SIZE;
+use stor_pure::pure::thin::cache::FRAMES_MIN;
 use stor_pure::pure::thin::check::Summary;
 use stor_pure::pure::thin::reader::Reader;
-use stor_pure::pure::units::SECTOR_SIZE;
-
-/// Blocks kept in memory while metadata is read.
-const FRAMES: usize = 4096;
+use stor_pure::pure::units::{MetadataBlock, SECTOR_SIZE};
 
 /// What a check found.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -41,16 +46,20 @@ pub struct Checked {
 /// Findings that are told.
 const TOLD: usize = 1000;
 
-/// Checks metadata that nobody is writing.
+/// Checks metadata that nobody is writing; or, of a pool that may be in use, what its metadata snapshot holds.
 ///
 /// # Errors
 ///
-/// It cannot be opened, or there is not enough memory. Damage is no error.
-pub fn check(path: &Path) -> Result<Checked> {
+/// It cannot be opened, there is not enough memory, or no metadata snapshot. Damage is no error.
+pub fn check(path: &Path, held: bool, progress: &Progress) -> Result<Checked> {
     let context = || format!("cannot check {}", path.display());
-    let mut store = FileStore::open(path, false).context(context)?;
+    let mut store = FileStore::open(path, false).context(context)?.report(progress);
+    if !held {
+        expect_all(&mut store, progress);
+    }
     let mut checked = Checked::default();
-    let summary: Summary = thin::check::check(&mut store, &mut |finding| {
+    let with = if held { thin::check::check_held } else { thin::check::check };
+    let summary: Summary = with(&mut store, &mut |finding| {
         if checked.findings.len() < TOLD {
             checked.findings.push(finding.to_string());
         }
@@ -113,7 +122,7 @@ pub struct Stat {
 pub fn stat(path: &Path, held: bool) -> Result<Stat> {
     let context = || format!("cannot read {}", path.display());
     let store = FileStore::open(path, false).context(context)?;
-    let mut reader = Reader::open(store, FRAMES, held).map_err(failure).context(context)?;
+    let mut reader = Reader::open(store, FRAMES_MIN, held).map_err(failure).context(context)?;
     let superblock = *reader.superblock();
     let (data, metadata) = (superblock.data_space.root, superblock.metadata_space.root);
     let mut devices = Vec::new();
@@ -142,6 +151,15 @@ pub fn stat(path: &Path, held: bool) -> Result<Stat> {
         needs_check: superblock.needs_check(),
         devices,
     })
+}
+
+/// All blocks in use are going to be read, once.
+fn expect_all(store: &mut FileStore, progress: &Progress) {
+    let mut bytes = [0; BLOCK_SIZE];
+    // Whether there is a superblock is told by whoever needs it.
+    if let Ok(superblock) = thin::superblock::read(store, MetadataBlock(0), &mut bytes) {
+        progress.expect(superblock.metadata_space.root.allocated.get());
+    }
 }
 
 /// An error of the engine.
