@@ -72,19 +72,17 @@ impl<'a> Writer<'a> {
             labels: (labels.len() as u16).into(),
             ..*fixed
         };
-        let mut into = self.bytes.get_mut(begin..begin + length).ok_or(Fault::Full)?;
-        put(&mut into, fixed.as_bytes());
-        put(&mut into, name.as_bytes());
+        let into = self.bytes.get_mut(begin..begin + length).ok_or(Fault::Full)?;
+        let mut into = put(put(into, fixed.as_bytes()), name.as_bytes());
         for label in labels {
             // Their lengths were looked at.
-            put(&mut into, &[label.key.len() as u8, label.value.len() as u8]);
-            put(&mut into, label.key.as_bytes());
-            put(&mut into, label.value.as_bytes());
+            into = put(into, &[label.key.len() as u8, label.value.len() as u8]);
+            into = put(put(into, label.key.as_bytes()), label.value.as_bytes());
         }
         if !name.is_empty() {
             let end = self.bytes.len() - entries;
-            if let Some(mut place) = self.bytes.get_mut(end..end + size_of::<Entry>()) {
-                put(&mut place, &(self.records as u32).to_le_bytes());
+            if let Some(place) = self.bytes.get_mut(end..end + size_of::<Entry>()) {
+                put(place, &(self.records as u32).to_le_bytes());
             }
             self.named += 1;
         }
@@ -155,10 +153,11 @@ fn sort(records: &mut [u8], directory: &mut [Entry]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Writes to the beginning of what is left.
-fn put(into: &mut &mut [u8], bytes: &[u8]) {
-    if let Some((place, rest)) = core::mem::take(into).split_at_mut_checked(bytes.len()) {
+/// Writes to the beginning of what is left; what is left then.
+fn put<'a>(into: &'a mut [u8], bytes: &[u8]) -> &'a mut [u8] {
+    let (place, rest) = into.split_at_mut(bytes.len().min(into.len()));
+    if let Some(bytes) = bytes.get(..place.len()) {
         place.copy_from_slice(bytes);
-        *into = rest;
     }
+    rest
 }
