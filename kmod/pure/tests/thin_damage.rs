@@ -81,6 +81,21 @@ fn bitmaps_of_which_nothing_is_used_yet() {
     assert_eq!(findings(pool.store()), []);
 }
 
+/// The leaves that a metadata snapshot and the pool have in common are counted once, and belong to both.
+#[test]
+fn a_metadata_snapshot_shares_leaves_of_devices() {
+    let options = Options { frames: 128, streams: 1, passdown: false };
+    let mut pool = Pool::format(Device::new(1024), options, 128, 1000).unwrap();
+    for id in 1..400 {
+        pool.create_thin(id).unwrap();
+    }
+    pool.reserve_snapshot().unwrap();
+    pool.create_thin(0).unwrap();
+    insert(&mut pool, 399, 0, 5);
+    pool.commit().unwrap();
+    assert_eq!(findings(pool.store()), []);
+}
+
 #[test]
 fn superblock_fields() {
     assert_eq!(after(4, &[1]), [Finding::NeedsCheck]);

@@ -478,7 +478,7 @@ impl<S: Store> Checker<'_, S> {
             if let Some(known) = self.walk(walk, child, (key, next), level + 1)? {
                 sum.first = sum.first.min(known.first);
                 sum.last = sum.last.max(known.last);
-                sum.entries += known.entries;
+                sum.entries = sum.entries.saturating_add(known.entries);
                 sum.time = sum.time.max(known.time);
             }
         }
@@ -491,8 +491,20 @@ impl<S: Store> Checker<'_, S> {
         self.walk(&mut known, MetadataBlock(details), (0, None), 0)?;
         let mut roots = Collect::<S, U64> { entries: S::Array::default() };
         self.walk(&mut roots, MetadataBlock(mapping), (0, None), 0)?;
+        // A metadata snapshot shares leaves with the pool: what they refer to has been counted, but is its own, too.
+        let new = roots.entries;
+        let mut all = Collect::<S, U64> { entries: S::Array::default() };
+        if now {
+            for &entry in new.iter() {
+                all.entries.push(entry)?;
+            }
+        } else {
+            known.entries.truncate(0);
+            self.gather(&mut known, MetadataBlock(details), (0, None), 0)?;
+            self.gather(&mut all, MetadataBlock(mapping), (0, None), 0)?;
+        }
         let mut described = known.entries.iter().peekable();
-        for &(device, root) in roots.entries.iter() {
+        for &(device, root) in all.entries.iter() {
             while let Some(&&(other, _)) = described.peek() {
                 if other >= device {
                     break;
@@ -507,26 +519,74 @@ impl<S: Store> Checker<'_, S> {
             if details.is_none() {
                 self.find(Finding::Half(device));
             }
-            self.device(device, MetadataBlock(root.get()), details, now)?;
+            let counted = new.binary_search_by_key(&device, |(other, _)| *other).is_err();
+            self.device(device, MetadataBlock(root.get()), details, now, counted)?;
         }
         for &(other, _) in described {
             self.find(Finding::Half(other));
         }
         if now {
-            self.summary.devices = roots.entries.len() as u64;
-            self.guards(&roots.entries, &known.entries)?;
+            self.summary.devices = new.len() as u64;
+            self.guards(&new, &known.entries)?;
         }
         Ok(())
     }
 
-    fn device(&mut self, id: u64, root: MetadataBlock, details: Option<Details>, now: bool) -> Result<(), Error> {
+    /// Takes the entries of a tree that was walked, without counting it once more. What belongs elsewhere is left out.
+    fn gather<V: Value>(
+        &mut self,
+        into: &mut Collect<S, V>,
+        at: MetadataBlock,
+        keys: Keys,
+        level: usize,
+    ) -> Result<(), Error> {
+        let known = self.known.get(at.0 as usize).copied().unwrap_or(NOTHING);
+        let fits = known.first >= keys.0 && keys.1.is_none_or(|end| known.last < end);
+        // What could not be read has been told.
+        if known.entries == 0 || !fits || self.read(level, at, Kind::Node).is_err() {
+            return Ok(());
+        }
+        let Some(frame) = self.frames.get(level).filter(|frame| node::check::<V>(frame).is_ok()) else { return Ok(()) };
+        if !node::is_internal(frame) {
+            let node = Node::<V>::of(frame);
+            for (key, value) in node.keys.iter().zip(node.values) {
+                into.entries.push((key.get(), *value))?;
+            }
+            return Ok(());
+        }
+        for index in 0..Node::<U64>::of(frame).len() {
+            let node = self.frames.get(level).map(|frame| Node::<U64>::of(frame));
+            let Some((Some(key), Some(child), next)) =
+                node.map(|node| (node.key(index), node.child(index), node.key(index + 1)))
+            else {
+                break;
+            };
+            self.gather(into, child, (key, next), level + 1)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at a device; `counted` if what its root refers to has been.
+    fn device(
+        &mut self,
+        id: u64,
+        root: MetadataBlock,
+        details: Option<Details>,
+        now: bool,
+        counted: bool,
+    ) -> Result<(), Error> {
         let clock = self.superblock.time.get();
         let snapshotted = details.map_or(0, |details| details.snapshotted_time.get());
         if details.is_some_and(|details| details.creation_time.get() > clock) || snapshotted > clock {
             self.find(Finding::DeviceTime(id));
         }
         let mut mappings = Mappings { snapshotted: if now { snapshotted } else { u32::MAX }, clock };
-        let Some(known) = self.walk(&mut mappings, root, (0, None), 0)? else { return Ok(()) };
+        let known = if counted {
+            self.known.get(root.0 as usize).copied()
+        } else {
+            self.walk(&mut mappings, root, (0, None), 0)?
+        };
+        let Some(known) = known else { return Ok(()) };
         match details.map(|details| details.mapped_blocks.get()) {
             Some(said) if said != known.entries => {
                 self.find(Finding::Mapped { device: id, said, found: known.entries });
