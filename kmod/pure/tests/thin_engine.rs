@@ -9,6 +9,7 @@ mod memory;
 use memory::Device;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use stor_pure::pure::thin::block::BLOCK_SIZE;
 use stor_pure::pure::thin::check::check;
 use stor_pure::pure::thin::device::Deletion;
 use stor_pure::pure::thin::error::Error;
@@ -198,4 +199,39 @@ fn a_model_agrees() {
     for seed in 1..4 {
         run(seed, 2000);
     }
+}
+
+/// A metadata device of several bitmaps: what each says is right from the beginning, after growth, and when it is changed
+/// again after it has fallen out of the cache.
+#[test]
+fn many_bitmaps_agree_with_the_counts() {
+    let few = Options { frames: 64, ..OPTIONS };
+    let mut pool = Pool::format(Device::new(50_000), few, 128, 100_000).unwrap();
+    pool.commit().unwrap();
+    thin_check(pool.store(), "format");
+    pool.create_thin(1).unwrap();
+    pool.commit().unwrap();
+    let mut rng = Rng(42);
+    for round in 0..60 {
+        for _ in 0..rng.below(300) {
+            let run = pool.take_data(0, 1).unwrap();
+            pool.insert(1, VirtualBlock(rng.below(1 << 30)), run).unwrap();
+        }
+        if round % 7 == 3 {
+            pool.create_snapshots(&[(100 + round, 1)]).unwrap();
+        }
+        pool.commit().unwrap();
+        if round % 10 == 9 {
+            thin_check(pool.store(), "inserts");
+        }
+        if round == 30 {
+            pool.store().blocks.resize(70_000, [0; BLOCK_SIZE]);
+            pool.grow_metadata().unwrap();
+            pool.commit().unwrap();
+            thin_check(pool.store(), "growth");
+        }
+    }
+    let free = pool.metadata_free();
+    let pool = Pool::open(pool.close(), few).unwrap();
+    assert_eq!(pool.metadata_free(), free);
 }

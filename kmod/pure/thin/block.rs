@@ -96,6 +96,7 @@ impl fmt::Display for Frame {
 }
 
 /// The block's header.
+#[inline]
 pub fn header(block: &Block) -> Header {
     // A block is longer than a header.
     Header::read_from_prefix(block).map_or_else(|_| zerocopy::FromZeros::new_zeroed(), |(header, _)| header)

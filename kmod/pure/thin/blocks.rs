@@ -10,12 +10,12 @@
 //! is durable a crash leads back to the blocks of the last one.
 
 use super::block::{Block, Kind};
-use super::cache::Cache;
+use super::cache::{Cache, Frame};
 use super::data::DataSpace;
 use super::error::{Damage, Error};
 use super::mutant::{breaks, Mutant};
 use super::node::{self, Node, NodeMut, Value, LEAF};
-use super::space::{BITMAP_ENTRIES, METADATA_MAX, OVERFLOW};
+use super::space::{self, BITMAP_ENTRIES, METADATA_MAX, OVERFLOW};
 use super::store::{Array, Memory, Store};
 use super::tree::Tree;
 use crate::pure::units::MetadataBlock;
@@ -61,6 +61,20 @@ impl<S: Memory> Bits<S> {
         }
     }
 
+    /// The first that is set, from `begin` on and before `end`.
+    pub fn find_set(&self, begin: u64, end: u64) -> Option<u64> {
+        let mut index = begin;
+        while index < end {
+            let word = self.words.get((index / 64) as usize)? & (u64::MAX << (index % 64));
+            if word != 0 {
+                let found = index / 64 * 64 + u64::from(word.trailing_zeros());
+                return (found < end).then_some(found);
+            }
+            index = (index / 64 + 1) * 64;
+        }
+        None
+    }
+
     /// The first that is clear, from `begin` on and before `end`.
     pub fn find_clear(&self, begin: u64, end: u64) -> Option<u64> {
         let mut index = begin;
@@ -76,6 +90,13 @@ impl<S: Memory> Bits<S> {
     }
 }
 
+/// What a bitmap says is made anew for so many blocks at once: a word of [`Bits`] stands for them.
+const GROUP: u64 = 64;
+/// Groups of a bitmap.
+const GROUPS: u64 = BITMAP_ENTRIES / GROUP;
+
+const _: () = assert!(GROUPS * GROUP == BITMAP_ENTRIES);
+
 /// The counts of the metadata blocks.
 pub struct MetadataSpace<S: Memory> {
     /// How many references each block has.
@@ -84,8 +105,8 @@ pub struct MetadataSpace<S: Memory> {
     busy: Bits<S>,
     /// Made by this transaction.
     fresh: Bits<S>,
-    /// Bitmaps that have to be made anew.
-    pub(super) stale: Bits<S>,
+    /// Groups of which a bitmap says other than the counts; and only their blocks can be fresh, or busy and free.
+    stale: Bits<S>,
     /// Blocks whose count changed, and is or was one that does not fit a bitmap; each may be named more than once.
     pub(super) overflowed: S::Array<u64>,
     /// Where the search for a free block begins.
@@ -94,6 +115,8 @@ pub struct MetadataSpace<S: Memory> {
     free: u64,
     /// Blocks whose count is not 0.
     pub(super) allocated: u64,
+    /// Counts of each bitmap that are 0, those behind the end of the device too.
+    unused: S::Array<u32>,
 }
 
 impl<S: Memory> MetadataSpace<S> {
@@ -108,12 +131,33 @@ impl<S: Memory> MetadataSpace<S> {
             counts: S::array(0, blocks as usize)?,
             busy: Bits::new(blocks)?,
             fresh: Bits::new(blocks)?,
-            stale: Bits::new(METADATA_MAX / BITMAP_ENTRIES)?,
+            stale: Bits::new(METADATA_MAX / GROUP)?,
             overflowed: S::Array::default(),
             cursor: 0,
             free: blocks,
             allocated: 0,
+            unused: S::array(BITMAP_ENTRIES as u32, blocks.div_ceil(BITMAP_ENTRIES) as usize)?,
         })
+    }
+
+    /// The same again, for so many blocks. Takes no memory if they are as many as before.
+    ///
+    /// # Errors
+    ///
+    /// There was no memory.
+    pub(super) fn reset(&mut self, blocks: u64) -> Result<(), Error> {
+        let blocks = blocks.min(METADATA_MAX);
+        if self.blocks() != blocks {
+            *self = Self::new(blocks)?;
+        }
+        self.counts.fill(0);
+        for bits in [&mut self.busy, &mut self.fresh, &mut self.stale] {
+            bits.words.fill(0);
+        }
+        self.overflowed.truncate(0);
+        self.unused.fill(BITMAP_ENTRIES as u32);
+        (self.cursor, self.free, self.allocated) = (0, blocks, 0);
+        Ok(())
     }
 
     /// How many blocks there are.
@@ -138,6 +182,7 @@ impl<S: Memory> MetadataSpace<S> {
             *place = count;
             if was != is {
                 self.busy.set(block, is);
+                self.use_in_bitmap(block, is);
                 (self.free, self.allocated) =
                     if is { (self.free - 1, self.allocated + 1) } else { (self.free + 1, self.allocated - 1) };
             }
@@ -153,6 +198,9 @@ impl<S: Memory> MetadataSpace<S> {
             self.counts.push(0)?;
             self.free += 1;
         }
+        while (self.unused.len() as u64) < blocks.div_ceil(BITMAP_ENTRIES) {
+            self.unused.push(BITMAP_ENTRIES as u32)?;
+        }
         Ok(())
     }
 
@@ -166,10 +214,24 @@ impl<S: Memory> MetadataSpace<S> {
             self.overflowed.push(block)?;
         }
         if old.min(OVERFLOW) != count.min(OVERFLOW) {
-            self.stale.set(block / BITMAP_ENTRIES, true);
+            self.stale.set(block / GROUP, true);
         }
         *place = count;
+        if (old > 0) != (count > 0) {
+            self.use_in_bitmap(block, count > 0);
+        }
         Ok(())
+    }
+
+    fn use_in_bitmap(&mut self, block: u64, used: bool) {
+        if let Some(unused) = self.unused.get_mut((block / BITMAP_ENTRIES) as usize) {
+            *unused = if used { unused.saturating_sub(1) } else { unused.saturating_add(1) };
+        }
+    }
+
+    /// Counts of a bitmap that are 0, those behind the end of the device too.
+    pub(super) fn unused(&self, bitmap: usize) -> u32 {
+        self.unused.get(bitmap).copied().unwrap_or(0)
     }
 
     /// Takes a free block; its count is 1.
@@ -212,15 +274,46 @@ impl<S: Memory> MetadataSpace<S> {
         Ok(true)
     }
 
+    /// Whether a bitmap says other than the counts.
+    pub(super) fn is_stale(&self, bitmap: u64) -> bool {
+        self.stale.find_set(bitmap * GROUPS, (bitmap + 1) * GROUPS).is_some()
+    }
+
+    /// All that a bitmap says has to be made anew.
+    pub(super) fn spoil(&mut self, bitmap: u64) {
+        for group in bitmap * GROUPS..(bitmap + 1) * GROUPS {
+            self.stale.set(group, true);
+        }
+    }
+
+    /// Makes anew what is stale of a bitmap, which is still taken to be stale.
+    pub(super) fn fill(&self, bitmap: u64, block: &mut Block) {
+        let (mut next, end) = (bitmap * GROUPS, (bitmap + 1) * GROUPS);
+        while let Some(group) = self.stale.find_set(next, end) {
+            space::set_counts(block, (group * GROUP % BITMAP_ENTRIES) as u32, self.group(group));
+            next = group + 1;
+        }
+    }
+
+    /// The counts of a group, without those behind the end of the device.
+    fn group(&self, group: u64) -> &[u32] {
+        let rest = self.counts.get((group * GROUP) as usize..).unwrap_or_default();
+        rest.get(..GROUP as usize).unwrap_or(rest)
+    }
+
     /// The transaction is durable: what it made is as good as all else, what it gave up can be taken.
-    pub(super) fn committed(&mut self, bitmap: u64) {
-        let begin = bitmap * BITMAP_ENTRIES;
-        for block in begin..(begin + BITMAP_ENTRIES).min(self.blocks()) {
-            self.fresh.set(block, false);
-            if self.count(block) == 0 && self.busy.get(block) {
-                self.busy.set(block, false);
-                self.free += 1;
+    pub(super) fn committed(&mut self) {
+        let mut next = 0;
+        while let Some(group) = self.stale.find_set(next, METADATA_MAX / GROUP) {
+            let used = self.group(group).iter().rev().fold(0, |used, &count| (used << 1) | u64::from(count > 0));
+            if let (Some(busy), Some(fresh)) =
+                (self.busy.words.get_mut(group as usize), self.fresh.words.get_mut(group as usize))
+            {
+                self.free += u64::from((*busy & !used).count_ones());
+                (*busy, *fresh) = (used, 0);
             }
+            self.stale.set(group, false);
+            next = group + 1;
         }
     }
 }
@@ -239,12 +332,19 @@ impl<S: Store> Core<S> {
     ///
     /// It cannot be read or is damaged.
     pub fn node<V: Value>(&mut self, at: MetadataBlock) -> Result<&Block, Error> {
+        let frame = self.frame::<V>(at)?;
+        Ok(self.cache.block(frame))
+    }
+
+    /// The same, as the cache has it: to be looked at again, as long as few others are asked for.
+    #[inline]
+    pub(super) fn frame<V: Value>(&mut self, at: MetadataBlock) -> Result<Frame, Error> {
         let frame = self.cache.read(at, Kind::Node, |block| node::check::<V>(block).map_err(Damage::Node))?;
         let block = self.cache.block(frame);
         // It may have been read as a node of another tree.
         let size = if node::is_internal(block) { size_of::<U64>() } else { size_of::<V>() };
         match node::value_size(block) {
-            found if found == size => Ok(block),
+            found if found == size => Ok(frame),
             found => Err(Error::Damaged(at, Damage::Node(node::Malformed::ValueSize(found as u32)))),
         }
     }
@@ -309,10 +409,15 @@ impl<S: Store> Core<S> {
             return Ok(at);
         }
         let original = self.cache.read(at, kind, |_| Ok(()))?;
+        Ok(self.copy(at, original)?.0)
+    }
+
+    /// A copy of a block, which has one reference less.
+    fn copy(&mut self, at: MetadataBlock, original: Frame) -> Result<(MetadataBlock, Frame), Error> {
         let copy = MetadataBlock(self.space.take()?);
-        self.cache.duplicate(original, copy)?;
+        let frame = self.cache.duplicate(original, copy)?;
         self.space.remove(at.0)?;
-        Ok(copy)
+        Ok((copy, frame))
     }
 
     /// The same of a node. If the original stays in use, what it refers to has one reference more.
@@ -324,21 +429,29 @@ impl<S: Store> Core<S> {
         if self.is_own(at) {
             return Ok(at);
         }
-        let shared = self.count(at)? > 1;
-        self.node::<T::Value>(at)?;
-        let copy = self.shadow_block(at, Kind::Node)?;
-        if shared {
-            let block = self.node::<T::Value>(copy)?;
-            if !node::is_internal(block) {
-                T::hold(self, copy)?;
-            } else {
-                for index in 0..Node::<U64>::of(block).len() {
-                    let child = Node::<U64>::of(self.node::<T::Value>(copy)?).child(index);
-                    self.hold(child.ok_or(Error::Damaged(at, Damage::Depth))?)?;
-                }
-            }
+        Ok(self.shadow_frame::<T>(at)?.0)
+    }
+
+    /// The same, and as the cache has it.
+    pub(super) fn shadow_frame<T: Tree>(&mut self, at: MetadataBlock) -> Result<(MetadataBlock, Frame), Error> {
+        let original = self.frame::<T::Value>(at)?;
+        if self.is_own(at) {
+            return Ok((at, original));
         }
-        Ok(copy)
+        let shared = self.count(at)? > 1;
+        let (copy, frame) = self.copy(at, original)?;
+        if !shared {
+            return Ok((copy, frame));
+        }
+        let block = self.cache.block(frame);
+        if node::is_internal(block) {
+            for child in Node::<U64>::of(block).values {
+                self.space.add(child.get())?;
+            }
+            return Ok((copy, frame));
+        }
+        T::hold(self, copy)?;
+        Ok((copy, self.frame::<T::Value>(copy)?))
     }
 
     /// A block to be changed, which must be this transaction's own.
@@ -383,6 +496,11 @@ impl<S: Store> Core<S> {
             return Err(Error::Damaged(at, Damage::Node(node::Malformed::Flags(LEAF))));
         }
         NodeMut::of(block).ok_or(Error::Damaged(at, Damage::Depth))
+    }
+
+    /// A node to be changed that was just made this transaction's own.
+    pub(super) fn frame_mut<V: Value>(&mut self, frame: Frame) -> Result<NodeMut<'_, V>, Error> {
+        self.cache.block_mut(frame).and_then(NodeMut::of).ok_or(Error::Memory)
     }
 
     /// A leaf to be changed.

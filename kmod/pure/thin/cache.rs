@@ -29,18 +29,37 @@ struct Slot {
     dirty: bool,
     /// Asked for since the hand came by.
     referenced: bool,
+    /// Among the frames that were soiled, though it may be clean again, or free.
+    listed: bool,
     /// When it was asked for last.
     tick: u32,
 }
 
-const FREE: Slot =
-    Slot { at: MetadataBlock(0), kind: Kind::Node, used: false, dirty: false, referenced: false, tick: 0 };
+const FREE: Slot = Slot {
+    at: MetadataBlock(0),
+    kind: Kind::Node,
+    used: false,
+    dirty: false,
+    referenced: false,
+    listed: false,
+    tick: 0,
+};
+
+impl Slot {
+    fn free(&mut self) {
+        *self = Self { listed: self.listed, ..FREE };
+    }
+}
 
 /// Metadata blocks in memory.
 pub struct Cache<S: Store> {
     store: S,
     frames: S::Array<S::Frame>,
     slots: S::Array<Slot>,
+    /// The frames that were soiled since the last write, each once; as long as there are frames.
+    soiled: S::Array<u32>,
+    /// How many they are.
+    soiled_count: usize,
     /// By the hash of a block's number: its frame and 1, or 0. Twice as long as there are frames, or longer.
     table: S::Array<u32>,
     /// How far a hash is shifted to be an index.
@@ -62,8 +81,9 @@ impl<S: Store> Cache<S> {
             frames.push(S::frame()?)?;
         }
         let length = (2 * count).next_power_of_two();
-        let (slots, table) = (S::array(FREE, count)?, S::array(0, length)?);
-        Ok(Self { store, frames, slots, table, shift: 64 - length.trailing_zeros(), hand: 0, tick: 0 })
+        let (slots, soiled, table) = (S::array(FREE, count)?, S::array(0, count)?, S::array(0, length)?);
+        let shift = 64 - length.trailing_zeros();
+        Ok(Self { store, frames, slots, soiled, soiled_count: 0, table, shift, hand: 0, tick: 0 })
     }
 
     /// What is below.
@@ -101,6 +121,13 @@ impl<S: Store> Cache<S> {
     fn soil(&mut self, frame: Frame) {
         if let Some(slot) = self.slots.get_mut(frame.0 as usize) {
             slot.dirty = true;
+            if !slot.listed {
+                slot.listed = true;
+                if let Some(place) = self.soiled.get_mut(self.soiled_count) {
+                    *place = frame.0;
+                    self.soiled_count += 1;
+                }
+            }
         }
     }
 
@@ -109,22 +136,32 @@ impl<S: Store> Cache<S> {
     /// # Errors
     ///
     /// It cannot be read, or is not what it should be.
+    #[inline]
     pub fn read(
         &mut self,
         at: MetadataBlock,
         kind: Kind,
         check: fn(&Block) -> Result<(), Damage>,
     ) -> Result<Frame, Error> {
-        if let Some(frame) = self.find(at) {
-            return match self.slots.get_mut(frame.0 as usize) {
-                Some(slot) if slot.kind == kind => {
-                    self.tick = self.tick.wrapping_add(1);
-                    (slot.referenced, slot.tick) = (true, self.tick);
-                    Ok(frame)
-                }
-                _ => Err(Error::Damaged(at, Damage::Kind(kind))),
-            };
+        let tick = self.tick.wrapping_add(1);
+        match self.slot(at) {
+            Some((frame, slot)) if slot.kind == kind => {
+                (slot.referenced, slot.tick) = (true, tick);
+                self.tick = tick;
+                Ok(frame)
+            }
+            Some(_) => Err(Error::Damaged(at, Damage::Kind(kind))),
+            None => self.read_in(at, kind, check),
         }
+    }
+
+    #[cold]
+    fn read_in(
+        &mut self,
+        at: MetadataBlock,
+        kind: Kind,
+        check: fn(&Block) -> Result<(), Damage>,
+    ) -> Result<Frame, Error> {
         if at.0 >= self.store.metadata_blocks() {
             return Err(Error::Damaged(at, Damage::Child(at)));
         }
@@ -181,17 +218,22 @@ impl<S: Store> Cache<S> {
 
     /// Drops a block, without writing it: nothing refers to it any more, or it is to be read again.
     pub fn forget(&mut self, at: MetadataBlock) {
-        let Some(frame) = self.find(at) else { return };
-        self.leave(at);
+        let Some(frame) = self.leave(at) else { return };
         if let Some(slot) = self.slots.get_mut(frame.0 as usize) {
-            *slot = FREE;
+            slot.free();
         }
+    }
+
+    /// Whether a block is in memory.
+    pub fn has(&self, at: MetadataBlock) -> bool {
+        self.position(at).is_some()
     }
 
     /// Drops every block, without writing any.
     pub fn clear(&mut self) {
         self.slots.fill(FREE);
         self.table.fill(0);
+        self.soiled_count = 0;
     }
 
     /// Writes what is dirty.
@@ -200,17 +242,22 @@ impl<S: Store> Cache<S> {
     ///
     /// One of them could not be written.
     pub fn write(&mut self) -> Result<(), Error> {
-        for (slot, frame) in self.slots.iter().zip(self.frames.iter_mut()) {
-            if slot.dirty {
+        let Self { store, frames, slots, soiled, soiled_count, .. } = self;
+        let soiled = soiled.get(..*soiled_count).unwrap_or_default();
+        let dirty = |index: u32| slots.get(index as usize).filter(|slot| slot.dirty);
+        for &index in soiled {
+            if let (Some(slot), Some(frame)) = (dirty(index), frames.get_mut(index as usize)) {
                 block::stamp::<S>(frame, slot.kind, slot.at);
             }
         }
-        let mut blocks = self.slots.iter().zip(self.frames.iter()).filter(|(slot, _)| slot.dirty);
-        let mut blocks = core::iter::from_fn(move || blocks.next().map(|(slot, frame)| (slot.at, &**frame)));
-        self.store.write(&mut blocks).map_err(|_| Error::Write)?;
-        for slot in self.slots.iter_mut() {
-            slot.dirty = false;
+        let mut blocks = soiled.iter().filter_map(|&index| Some((dirty(index)?.at, &**frames.get(index as usize)?)));
+        store.write(&mut blocks).map_err(|_| Error::Write)?;
+        for &index in soiled {
+            if let Some(slot) = slots.get_mut(index as usize) {
+                (slot.dirty, slot.listed) = (false, false);
+            }
         }
+        *soiled_count = 0;
         Ok(())
     }
 
@@ -236,7 +283,7 @@ impl<S: Store> Cache<S> {
                 let at = slot.at;
                 self.leave(at);
                 if let Some(slot) = self.slots.get_mut(index) {
-                    *slot = FREE;
+                    slot.free();
                 }
             }
             return Ok(Frame(index as u32));
@@ -247,7 +294,10 @@ impl<S: Store> Cache<S> {
     fn enter(&mut self, frame: Frame, at: MetadataBlock, kind: Kind, dirty: bool) {
         self.tick = self.tick.wrapping_add(1);
         if let Some(slot) = self.slots.get_mut(frame.0 as usize) {
-            *slot = Slot { at, kind, used: true, dirty, referenced: true, tick: self.tick };
+            *slot = Slot { at, kind, used: true, dirty: false, referenced: true, listed: slot.listed, tick: self.tick };
+        }
+        if dirty {
+            self.soil(frame);
         }
         let mut index = self.home(at);
         while let Some(entry) = self.table.get_mut(index) {
@@ -259,9 +309,9 @@ impl<S: Store> Cache<S> {
         }
     }
 
-    /// Takes a block out of the table, and moves up those that stand behind it only because of it.
-    fn leave(&mut self, at: MetadataBlock) {
-        let Some(mut gap) = self.position(at) else { return };
+    /// Takes a block out of the table, and moves up those that stand behind it only because of it; the frame that it was in.
+    fn leave(&mut self, at: MetadataBlock) -> Option<Frame> {
+        let (mut gap, frame) = self.position(at)?;
         let mut index = gap;
         loop {
             index = self.next(index);
@@ -279,6 +329,7 @@ impl<S: Store> Cache<S> {
         if let Some(place) = self.table.get_mut(gap) {
             *place = 0;
         }
+        Some(frame)
     }
 
     fn home(&self, at: MetadataBlock) -> usize {
@@ -289,19 +340,20 @@ impl<S: Store> Cache<S> {
         (index + 1) & (self.table.len() - 1)
     }
 
-    fn position(&self, at: MetadataBlock) -> Option<usize> {
+    /// Where a block is in the table, and the frame that it is in.
+    fn position(&self, at: MetadataBlock) -> Option<(usize, Frame)> {
         let mut index = self.home(at);
         loop {
             let frame = self.table.get(index)?.checked_sub(1)?;
             if self.slots.get(frame as usize)?.at == at {
-                return Some(index);
+                return Some((index, Frame(frame)));
             }
             index = self.next(index);
         }
     }
 
-    fn find(&self, at: MetadataBlock) -> Option<Frame> {
-        let frame = self.table.get(self.position(at)?)?.checked_sub(1)?;
-        Some(Frame(frame))
+    fn slot(&mut self, at: MetadataBlock) -> Option<(Frame, &mut Slot)> {
+        let (_, frame) = self.position(at)?;
+        Some((frame, self.slots.get_mut(frame.0 as usize)?))
     }
 }

@@ -56,12 +56,7 @@ impl<S: Store> Pool<S> {
             overflow_root: self.overflow_root.0.into(),
         });
         self.put_superblock()?;
-        for bitmap in 0..self.index.len() as u64 {
-            if self.core.space.stale.get(bitmap) {
-                self.core.space.committed(bitmap);
-                self.core.space.stale.set(bitmap, false);
-            }
-        }
+        self.core.space.committed();
         self.changed = false;
         self.core.data.committed()
     }
@@ -128,7 +123,7 @@ impl<S: Store> Pool<S> {
         self.index_block = self.move_block(self.index_block, Kind::Index)?;
         while self.move_bitmaps()? {}
         for index in 0..self.index.len() {
-            if self.core.space.stale.get(index as u64) {
+            if self.core.space.is_stale(index as u64) {
                 self.fill_bitmap(index)?;
             }
         }
@@ -157,8 +152,14 @@ impl<S: Store> Pool<S> {
         for index in 0..self.index.len() {
             let Some(entry) = self.index.get(index).copied() else { break };
             let at = MetadataBlock(entry.block.get());
-            if self.core.space.stale.get(index as u64) && !self.core.is_own(at) {
-                let at = self.move_block(at, Kind::Bitmap)?;
+            if self.core.space.is_stale(index as u64) && !self.core.is_own(at) {
+                let at = if self.core.cache.has(at) {
+                    self.core.shadow_block(at, Kind::Bitmap)?
+                } else {
+                    // To make it anew takes longer, but needs no reading.
+                    self.core.space.spoil(index as u64);
+                    self.move_block(at, Kind::Bitmap)?
+                };
                 if let Some(entry) = self.index.get_mut(index) {
                     entry.block = at.0.into();
                 }
@@ -170,23 +171,14 @@ impl<S: Store> Pool<S> {
 
     fn fill_bitmap(&mut self, index: usize) -> Result<(), Error> {
         let Some(at) = self.index.get(index).map(|entry| MetadataBlock(entry.block.get())) else { return Ok(()) };
-        let begin = index as u64 * BITMAP_ENTRIES;
         let Core { cache, space, .. } = &mut self.core;
         let frame = cache.read(at, Kind::Bitmap, |_| Ok(()))?;
         let block = cache.block_mut(frame).ok_or(Error::Memory)?;
-        let (mut free, mut none_before) = (0, None);
-        for entry in 0..BITMAP_ENTRIES as u32 {
-            let number = begin + u64::from(entry);
-            let count = space.count(number);
-            space::set_count(block, entry, count);
-            if count == 0 {
-                free += 1;
-                none_before = none_before.or(Some(entry));
-            }
-        }
+        space.fill(index as u64, block);
+        let (free, first) = (space.unused(index), space::find_free(block, 0, BITMAP_ENTRIES as u32));
         if let Some(entry) = self.index.get_mut(index) {
             entry.free = free.into();
-            entry.none_free_before = none_before.unwrap_or(BITMAP_ENTRIES as u32).into();
+            entry.none_free_before = first.unwrap_or(BITMAP_ENTRIES as u32).into();
         }
         Ok(())
     }

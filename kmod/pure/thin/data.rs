@@ -304,9 +304,10 @@ impl<S: Store> Core<S> {
 
     /// Counts the entries from `first` on and before `last` of a bitmap.
     fn change_bitmap(&mut self, bitmap: u64, first: u32, last: u32, more: bool) -> Result<(), Error> {
-        let old = self.data_entry(self.data.index_root, bitmap)?;
-        let at = self.shadow_block(MetadataBlock(old.block.get()), Kind::Bitmap)?;
-        let mut new = IndexEntry { block: at.0.into(), ..old };
+        let (root, place) = tree::shadow_place::<DataIndex, S>(self, self.data.index_root, bitmap)?;
+        self.data.index_root = root;
+        let at = self.shadow_block(MetadataBlock(place.value.block.get()), Kind::Bitmap)?;
+        let mut new = IndexEntry { block: at.0.into(), ..place.value };
         let mut entry = first;
         while entry < last {
             entry = self.change_small(bitmap, at, entry..last, more, &mut new)?;
@@ -315,9 +316,8 @@ impl<S: Store> Core<S> {
                 entry += 1;
             }
         }
-        if new != old {
-            let root = self.data.index_root;
-            (self.data.index_root, _) = tree::insert::<DataIndex, S>(self, root, bitmap, new)?;
+        if new != place.value {
+            self.leaf_mut::<IndexEntry>(place.leaf)?.set_value(place.index, new);
         }
         Ok(())
     }

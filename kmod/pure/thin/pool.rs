@@ -123,7 +123,7 @@ impl<S: Store> Pool<S> {
         for bitmap in 0..blocks.div_ceil(BITMAP_ENTRIES) {
             let at = pool.core.allocate(Kind::Bitmap)?;
             // Those of which nothing is used have an index entry too.
-            pool.core.space.stale.set(bitmap, true);
+            pool.core.space.spoil(bitmap);
             pool.index.push(IndexEntry { block: at.0.into(), ..IndexEntry::default() })?;
         }
         pool.changed = true;
@@ -153,7 +153,7 @@ impl<S: Store> Pool<S> {
         }
         let Options { streams, passdown, .. } = self.options;
         self.core.data = DataSpace::new(&superblock.data_space.root, streams, passdown)?;
-        self.core.space = MetadataSpace::new(blocks)?;
+        self.core.space.reset(blocks)?;
         self.index_block = MetadataBlock(root.bitmap_root.get());
         self.overflow_root = MetadataBlock(root.overflow_root.get());
         self.load_counts(blocks)?;
@@ -295,11 +295,13 @@ impl<S: Store> Pool<S> {
         self.changed = true;
         self.change(|pool| {
             pool.core.space.grow(blocks)?;
+            // Whatever its bitmap said of what was behind the end.
+            pool.core.space.spoil(old / BITMAP_ENTRIES);
             while (pool.index.len() as u64) < blocks.div_ceil(BITMAP_ENTRIES) {
                 let at = pool.core.allocate(Kind::Bitmap)?;
                 let bitmap = pool.index.len() as u64;
                 pool.index.push(IndexEntry { block: at.0.into(), ..IndexEntry::default() })?;
-                pool.core.space.stale.set(bitmap, true);
+                pool.core.space.spoil(bitmap);
             }
             Ok(())
         })

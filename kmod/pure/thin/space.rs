@@ -94,12 +94,24 @@ pub fn word(bitmap: &Block, first: u32) -> u64 {
 
 /// Sets a count, of which 3 and more are the same to a bitmap.
 pub fn set_count(bitmap: &mut Block, entry: u32, count: u32) {
-    let count = count.min(OVERFLOW);
-    let pair = ((count & 1) << 1) | (count >> 1);
     let shift = 2 * (entry % 4);
     if let Some(byte) = bitmap.get_mut(size_of::<Header>() + entry as usize / 4) {
-        *byte = (*byte & !(3 << shift)) | (pair << shift) as u8;
+        *byte = (*byte & !(3 << shift)) | (pair(count) << shift);
     }
+}
+
+/// Sets counts in a row from `entry` on, a multiple of 4, as [`set_count`] does; if they end within a byte, the rest of it is 0.
+pub fn set_counts(bitmap: &mut Block, entry: u32, counts: &[u32]) {
+    let bytes = bitmap.get_mut(size_of::<Header>() + entry as usize / 4..).unwrap_or_default();
+    for (byte, counts) in bytes.iter_mut().zip(counts.chunks(4)) {
+        *byte = counts.iter().rev().fold(0, |pairs, &count| (pairs << 2) | pair(count));
+    }
+}
+
+/// As a bitmap has a count.
+fn pair(count: u32) -> u8 {
+    let count = count.min(OVERFLOW) as u8;
+    ((count & 1) << 1) | (count >> 1)
 }
 
 /// The first entry from `begin` on, and before `end`, whose count is 0.
@@ -125,17 +137,4 @@ pub fn find_free(bitmap: &Block, begin: u32, end: u32) -> Option<u32> {
         entry += 1;
     }
     None
-}
-
-/// How many counts of a bitmap are 0, those past the end of the device too.
-pub fn free(bitmap: &Block) -> u32 {
-    let (_, counts) = bitmap.split_at(size_of::<Header>());
-    let used: u32 = counts
-        .chunks_exact(8)
-        .map(|word| {
-            let word = word.try_into().map_or(0, u64::from_le_bytes);
-            ((word | (word >> 1)) & 0x5555_5555_5555_5555).count_ones()
-        })
-        .sum();
-    BITMAP_ENTRIES as u32 - used
 }

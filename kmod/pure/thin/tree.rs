@@ -13,6 +13,7 @@
 
 use super::block::Kind;
 use super::blocks::Core;
+use super::cache::Frame;
 use super::error::{Damage, Error};
 use super::node::{self, Node, NodeMut, Value, INTERNAL, LEAF};
 use super::store::Store;
@@ -77,6 +78,7 @@ struct Path {
     steps: [Step; DEPTH_MAX],
     depth: usize,
     leaf: MetadataBlock,
+    frame: Frame,
     /// The first key that belongs into the leaf behind it.
     upper: Option<u64>,
 }
@@ -86,6 +88,8 @@ struct Path {
 pub struct Leaf {
     /// Where it is.
     pub at: MetadataBlock,
+    /// The same, in memory.
+    pub frame: Frame,
     /// The first key that may be in the leaf behind it.
     pub upper: Option<u64>,
 }
@@ -95,12 +99,14 @@ pub struct Leaf {
 /// # Errors
 ///
 /// A block on the way cannot be read or is damaged.
+#[inline]
 pub fn leaf<T: Tree, S: Store>(core: &mut Core<S>, root: MetadataBlock, key: u64) -> Result<Leaf, Error> {
     let (mut at, mut upper) = (root, None);
-    for _ in 0..=DEPTH_MAX {
-        let block = core.node::<T::Value>(at)?;
+    for _ in 0..DEPTH_MAX + 1 {
+        let frame = core.frame::<T::Value>(at)?;
+        let block = core.cache.block(frame);
         if !node::is_internal(block) {
-            return Ok(Leaf { at, upper });
+            return Ok(Leaf { at, frame, upper });
         }
         let node = Node::<U64>::of(block);
         let index = node.floor(key).unwrap_or(0);
@@ -138,7 +144,7 @@ pub fn is_shared<T: Tree, S: Store>(core: &mut Core<S>, root: MetadataBlock, key
 /// A block on the way cannot be read or is damaged.
 pub fn lookup<T: Tree, S: Store>(core: &mut Core<S>, root: MetadataBlock, key: u64) -> Result<Option<T::Value>, Error> {
     let leaf = leaf::<T, S>(core, root, key)?;
-    Ok(Node::<T::Value>::of(core.node::<T::Value>(leaf.at)?).find(key))
+    Ok(Node::<T::Value>::of(core.cache.block(leaf.frame)).find(key))
 }
 
 /// The first entry whose key is `key` or larger.
@@ -153,7 +159,7 @@ pub fn first<T: Tree, S: Store>(
 ) -> Result<Option<(u64, T::Value)>, Error> {
     loop {
         let leaf = leaf::<T, S>(core, root, key)?;
-        let node = Node::<T::Value>::of(core.node::<T::Value>(leaf.at)?);
+        let node = Node::<T::Value>::of(core.cache.block(leaf.frame));
         let index = node.lower_bound(key);
         if let (Some(key), Some(value)) = (node.key(index), node.value(index)) {
             return Ok(Some((key, value)));
@@ -211,14 +217,16 @@ pub fn insert_run<T: Tree, S: Store>(
         (root, path) = shadow_path::<T, S>(core, root, key)?;
         let end = end.min(path.upper.unwrap_or(end));
         let before = key;
+        let mut frame = path.frame;
         while key < end {
-            let node = Node::<T::Value>::of(core.node::<T::Value>(path.leaf)?);
+            let node = Node::<T::Value>::of(core.cache.block(frame));
             let index = node.lower_bound(key);
             if node.key(index) == Some(key) {
                 let new = value(key);
                 if node.value(index).is_some_and(|old| old.as_bytes() != new.as_bytes()) {
                     T::replace(core, path.leaf, index, new)?;
-                    core.leaf_mut::<T::Value>(path.leaf)?.set_value(index, new);
+                    frame = core.frame::<T::Value>(path.leaf)?;
+                    core.frame_mut::<T::Value>(frame)?.set_value(index, new);
                 }
                 key += 1;
                 continue;
@@ -228,7 +236,7 @@ pub fn insert_run<T: Tree, S: Store>(
             if fit == 0 {
                 break;
             }
-            let mut leaf = core.leaf_mut::<T::Value>(path.leaf)?;
+            let mut leaf = core.frame_mut::<T::Value>(frame)?;
             if !leaf.open(index, fit as usize) {
                 return Err(Error::Damaged(path.leaf, Damage::Key(key)));
             }
@@ -252,15 +260,16 @@ fn shadow_path<T: Tree, S: Store>(
     root: MetadataBlock,
     key: u64,
 ) -> Result<(MetadataBlock, Path), Error> {
-    let mut path = Path { steps: [Step { at: root, index: 0 }; DEPTH_MAX], depth: 0, leaf: root, upper: None };
-    let root = core.shadow::<T>(root)?;
+    let (root, mut frame) = core.shadow_frame::<T>(root)?;
+    let mut path = Path { steps: [Step { at: root, index: 0 }; DEPTH_MAX], depth: 0, leaf: root, frame, upper: None };
     let mut at = root;
-    while node::is_internal(core.node::<T::Value>(at)?) {
-        let node = Node::<U64>::of(core.node::<T::Value>(at)?);
+    while node::is_internal(core.cache.block(frame)) {
+        let node = Node::<U64>::of(core.cache.block(frame));
         let index = node.floor(key);
         let old = node.child(index.unwrap_or(0)).ok_or(Error::Damaged(at, Damage::Depth))?;
         path.upper = node.key(index.unwrap_or(0) + 1).or(path.upper);
-        let child = core.shadow::<T>(old)?;
+        let child;
+        (child, frame) = core.shadow_frame::<T>(old)?;
         if child != old || index.is_none() {
             let mut node = core.internal_mut(at)?;
             node.set_value(index.unwrap_or(0), child.0.into());
@@ -273,8 +282,37 @@ fn shadow_path<T: Tree, S: Store>(
         path.depth += 1;
         at = child;
     }
-    path.leaf = at;
+    (path.leaf, path.frame) = (at, frame);
     Ok((root, path))
+}
+
+/// Where the value of a key is that a tree has, in a leaf of this transaction's own.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<V> {
+    /// The leaf.
+    pub leaf: MetadataBlock,
+    /// The index in it.
+    pub index: usize,
+    /// The value.
+    pub value: V,
+}
+
+/// Makes the way to the value of a key this transaction's own; gives the root that the tree has then, and the place.
+///
+/// # Errors
+///
+/// The tree does not have the key; or may be half changed: the transaction is to be aborted.
+pub fn shadow_place<T: Tree, S: Store>(
+    core: &mut Core<S>,
+    root: MetadataBlock,
+    key: u64,
+) -> Result<(MetadataBlock, Place<T::Value>), Error> {
+    let (root, path) = shadow_path::<T, S>(core, root, key)?;
+    let node = Node::<T::Value>::of(core.cache.block(path.frame));
+    let index = node.lower_bound(key);
+    let value = node.value(index).filter(|_| node.key(index) == Some(key));
+    let value = value.ok_or(Error::Damaged(path.leaf, Damage::Key(key)))?;
+    Ok((root, Place { leaf: path.leaf, index, value }))
 }
 
 /// Makes room in, or nearer to, the full leaf of a path that was shadowed: splits the highest of the full nodes above
@@ -513,7 +551,7 @@ pub fn nth<T: Tree, S: Store>(
     let (mut key, mut found) = (begin, None);
     while key < end {
         let leaf = leaf::<T, S>(core, root, key)?;
-        let node = Node::<T::Value>::of(core.node::<T::Value>(leaf.at)?);
+        let node = Node::<T::Value>::of(core.cache.block(leaf.frame));
         let (from, to) = (node.lower_bound(key), node.lower_bound(end));
         let here = ((to - from) as u64).min(count);
         if here > 0 {
