@@ -17,6 +17,7 @@ use model::Model;
 use ours::{Devices, Ours};
 use rng::Rng;
 use side::{step, verify, Fault, Side};
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use theirs::{run, Theirs};
@@ -128,7 +129,8 @@ fn work(arguments: &Arguments) -> Result<(), Fault> {
         act(&pool, &mut model, &mut stamp, &mut rng, arguments.steps).map_err(context)?;
         pool.check().map_err(context)?;
         if let Some(folder) = arguments.keep.as_ref().filter(|_| theirs) {
-            std::fs::copy(&pool.metadata, folder.join(format!("{}-{turn}", arguments.seed)))?;
+            let copy = folder.join(format!("{}-{turn}", arguments.seed));
+            std::io::copy(&mut File::open(&pool.metadata)?, &mut File::create(copy)?)?;
         }
         if rng.below(4) == 0 {
             grow(&arguments.metadata, 2048)?;
