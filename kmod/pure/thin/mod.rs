@@ -7,7 +7,10 @@
 
 pub mod block;
 pub mod blocks;
+pub mod build;
+mod bulk;
 pub mod cache;
+pub mod census;
 pub mod check;
 pub mod commit;
 pub mod crc;
@@ -22,6 +25,7 @@ pub mod node;
 pub mod pool;
 pub mod reader;
 mod room;
+mod sequence;
 pub mod size;
 pub mod space;
 pub mod store;

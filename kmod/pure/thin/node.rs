@@ -304,6 +304,14 @@ impl<'a, V: Value> NodeMut<'a, V> {
         true
     }
 
+    /// Puts entries into an empty node: as many as it has room for.
+    pub fn fill(&mut self, keys: &[U64], values: &[V]) {
+        let count = keys.len().min(values.len()).min(V::MAX);
+        copy(self.keys, 0, keys, 0, count);
+        copy(self.values, 0, values, 0, count);
+        self.header.entries = (count as u32).into();
+    }
+
     /// Puts an entry at `index`; false if the node is full.
     #[must_use]
     pub fn insert(&mut self, index: usize, key: u64, value: V) -> bool {
