@@ -71,8 +71,12 @@ def main():
         subprocess.run([args.generator, "generate", metadata, *shape], check=True)
         size = metadata.stat().st_size
         subprocess.run([args.theirs, "thin_dump", metadata, "-o", xml], check=True)
-        with open(copy, "wb") as file:
-            file.truncate(size)
+
+        def fresh():
+            """An empty file to restore to."""
+            with open(copy, "wb") as file:
+                file.truncate(size)
+
         first, last = "0", str(args.volumes * (args.snapshots // args.volumes))
         ours, theirs = [args.ours, "metadata"], args.theirs
         commands = {
@@ -82,7 +86,7 @@ def main():
                       [theirs, "thin_delta", "--thin1", last, "--thin2", first, metadata]),
             "delta --xml --same": ([*ours, "delta", metadata, last, first, "--xml", "--same"],
                                    [theirs, "thin_delta", "--thin1", last, "--thin2", first, metadata]),
-            "restore": ([*ours, "restore", xml, copy], [theirs, "thin_restore", "-i", xml, "-o", copy]),
+            "restore": ([*ours, "restore", "-i", xml, "-o", copy], [theirs, "thin_restore", "-i", xml, "-o", copy]),
         }
         help_text = subprocess.run([*ours, "--help"], capture_output=True, text=True, check=False).stdout
         commands = {name: pair for name, pair in commands.items()
@@ -101,14 +105,18 @@ def main():
             outs = (work / "ours", work / "theirs")
             for _ in range(args.rounds):
                 for command, out, into in zip(pair, outs, runs):
+                    fresh()
                     into.append(measure(command, out))
             if name == "delta --xml --same" and outs[0].read_text().strip() != outs[1].read_text().strip():
                 bad.append(f"{name}: the answers differ")
             if name == "restore":
+                fresh()
+                measure(pair[0], outs[0])
                 measure([theirs, "thin_check", copy], outs[0])
             middle = [{figure: statistics.median(run[figure] for run in of) for figure in FIGURES} for of in runs]
             if args.instructions:
                 for of, command, out in zip(middle, pair, outs):
+                    fresh()
                     of["instructions"] = instructions(command, out)
             row = f"{name:20}"
             for figure, ours_figure in middle[0].items():

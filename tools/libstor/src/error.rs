@@ -16,7 +16,7 @@ pub enum Kind {
     Usage = 2,
     /// No such volume, engine or device.
     NotFound = 3,
-    /// The name or UUID is taken, or the volume is in that state already.
+    /// The name or UUID is taken, or the volume is in that state already; or what is to be written to holds something.
     Exists = 4,
     /// Not allowed to this user.
     Permission = 5,
@@ -58,7 +58,9 @@ impl Kind {
             Self::Failure => "failure",
             Self::Usage => "usage: an illegal option, name, size or combination",
             Self::NotFound => "not found: no such volume, engine or device",
-            Self::Exists => "exists: the name or UUID is taken, or it is in that state already",
+            Self::Exists => {
+                "exists: the name or UUID is taken, the target holds something, or it is in that state already"
+            }
             Self::Permission => "permission: not allowed to this user",
             Self::NoModule => "no module: stor or an engine is not loaded",
             Self::Abi => "abi: the module and storctl speak different versions of the control ABI",

@@ -28,7 +28,7 @@ pub(crate) enum Noun {
     /// List the loaded engines, or switch to another with I/O running
     #[command(subcommand, arg_required_else_help = true)]
     Engine(Engine),
-    /// Look at dm-thin metadata in files or on devices, of any pool, LVM's too
+    /// Look at, make and mend dm-thin metadata in files or on devices, of any pool, LVM's too
     #[command(subcommand, arg_required_else_help = true)]
     Metadata(Metadata),
     /// Print what happens to volumes and engines, as it happens
@@ -207,7 +207,7 @@ pub(crate) enum Metadata {
         #[command(flatten)]
         progress: NoProgress,
     },
-    /// Write metadata as XML, which thin_restore reads
+    /// Write metadata as XML, which 'metadata restore' and thin_restore read, or as text
     Dump {
         #[command(flatten)]
         metadata: MetadataFile,
@@ -215,6 +215,9 @@ pub(crate) enum Metadata {
         held: Held,
         #[command(flatten)]
         progress: NoProgress,
+        /// How to write it
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
     },
     /// Print what differs between two thin devices, in bytes
     ///
@@ -240,6 +243,55 @@ pub(crate) enum Metadata {
         xml: bool,
         #[command(flatten)]
         progress: NoProgress,
+    },
+    /// Make metadata of XML, as 'metadata dump' and thin_dump write it
+    ///
+    /// What several devices share in the XML (def and ref) they share in the metadata. The target becomes metadata when all is
+    /// written and not before: what fails leaves nothing behind that could be taken for metadata. Its size is the metadata's.
+    Restore {
+        /// The XML; - is stdin
+        #[arg(long, short, value_name = "XML")]
+        input: PathBuf,
+        /// The file or block device to make the metadata on, which is there and as large as the metadata is to be
+        #[arg(long, short, value_name = "METADATA")]
+        output: PathBuf,
+        /// Write over what the target holds; nothing of it is left
+        #[arg(long)]
+        overwrite: bool,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Mend damaged metadata in a copy, or say what would be kept and what is lost
+    ///
+    /// The damaged metadata is read and never changed. All mappings that can be read are kept; reference counts, totals and
+    /// clocks are made anew. If the superblock or a root is lost, the trees are looked for in all blocks. What is lost is told
+    /// in ranges of blocks, each with the metadata block that is damaged. The copy is checked when it is made.
+    Repair {
+        /// The damaged metadata, in a file or on a block device
+        #[arg(long, short, value_name = "METADATA")]
+        input: PathBuf,
+        /// The file or block device for the copy, which is there
+        #[arg(long, short, value_name = "COPY", required_unless_present = "plan")]
+        output: Option<PathBuf>,
+        /// Say what would be kept and what is lost, and write nothing
+        #[arg(long, conflicts_with = "output")]
+        plan: bool,
+        /// Write over what COPY holds; nothing of it is left
+        #[arg(long)]
+        overwrite: bool,
+        /// If the superblock is lost: the size of a data block, such as 64k
+        #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+        data_block_size: Option<Bytes>,
+        /// If the superblock is lost: how many data blocks the pool has
+        #[arg(long, value_name = "BLOCKS")]
+        data_blocks: Option<u64>,
+        /// If the superblock is lost: the pool's transaction id
+        #[arg(long, value_name = "ID")]
+        transaction_id: Option<u64>,
+        #[command(flatten)]
+        progress: NoProgress,
+        #[command(flatten)]
+        change: Change,
     },
     /// Show what the superblock says, and the devices
     Stat {
@@ -284,6 +336,15 @@ pub(crate) struct NoProgress {
     /// Do not show on a terminal how far it has come
     #[arg(long, display_order = 100)]
     pub(crate) no_progress: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For programs
+    #[default]
+    Xml,
+    /// For people
+    Text,
 }
 
 #[derive(Debug, Args)]

@@ -7,10 +7,10 @@ mod print;
 mod progress;
 mod table;
 
-use args::{Command, Engine, Events, Metadata, NoProgress, Noun, OnOff, Volume, VolumeChange};
+use args::{Command, Engine, Events, Format, Metadata, NoProgress, Noun, OnOff, Volume, VolumeChange};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use libstor::metadata::{Delta, Planned, Progress};
+use libstor::metadata::{Delta, Form, Planned, Progress, Repair, Restore};
 use libstor::volume::{New, Resize};
 use libstor::{doctor, Error, Kind, Machine, Result, Simulated, Stor, System, Version};
 use print::Printer;
@@ -156,10 +156,47 @@ fn metadata(request: &Metadata, printer: &mut Printer<'_>) -> std::result::Resul
                 return Err(Error::new(Kind::Failure, what).into());
             }
         }
-        Metadata::Dump { metadata, held, progress: no } => {
+        Metadata::Dump { metadata, held, format, progress: no } => {
             let _shown = show(no, printer.json, true);
+            let form = match format {
+                Format::Xml => Form::Xml,
+                Format::Text => Form::Text,
+            };
             let mut out = io::BufWriter::new(&mut printer.out);
-            libstor::metadata::dump(&metadata.path, held.held, &progress, &mut out)?;
+            libstor::metadata::dump(&metadata.path, held.held, form, &progress, &mut out)?;
+        }
+        Metadata::Restore { input, output, overwrite, change } => {
+            printer.restored(&libstor::metadata::restore(&Restore {
+                input: input.clone(),
+                output: output.clone(),
+                overwrite: *overwrite,
+                dry_run: change.dry_run,
+            })?)?;
+        }
+        Metadata::Repair {
+            input,
+            output,
+            plan: _, // there is no output then
+            overwrite,
+            data_block_size,
+            data_blocks,
+            transaction_id,
+            progress: no,
+            change,
+        } => {
+            let repair = Repair {
+                input: input.clone(),
+                output: output.clone(),
+                overwrite: *overwrite,
+                dry_run: change.dry_run,
+                data_block_size: data_block_size.map(|size| size.0),
+                data_blocks: *data_blocks,
+                transaction_id: *transaction_id,
+            };
+            let shown = show(no, printer.json, false);
+            let plan = libstor::metadata::repair(&repair, &progress)?;
+            drop(shown);
+            printer.plan(&plan)?;
         }
         Metadata::Delta { metadata, from, to, held, same, xml, progress: no } => {
             let delta = Delta { path: &metadata.path, held: held.held, from: *from, to: *to, same: *same };

@@ -7,7 +7,7 @@ use libstor::doctor::{Finding, Report};
 use libstor::engine::{Engine, Switch};
 use libstor::event::{Event, Value};
 use libstor::linear::exact;
-use libstor::metadata::{Checked, DeltaRange, DeltaTotal, Needed, Stat};
+use libstor::metadata::{Checked, DeltaRange, DeltaTotal, Lost, Needed, Plan, Restored, Stat};
 use libstor::size::Iec;
 use libstor::volume::{ago, state_words, Change, Detail, Info, Wait};
 use libstor::{Bytes, Error, Version};
@@ -143,6 +143,55 @@ impl Printer<'_> {
             writeln!(self.out, "The worst is more than metadata can have ({limit}): use larger data blocks.")?;
         }
         Ok(())
+    }
+
+    pub(crate) fn restored(&mut self, restored: &Restored) -> io::Result<()> {
+        if self.json {
+            return self.document(restored);
+        }
+        writeln!(self.out, "{}", restored.text)
+    }
+
+    pub(crate) fn plan(&mut self, plan: &Plan) -> io::Result<()> {
+        if self.json {
+            return self.document(plan);
+        }
+        for note in &plan.notes {
+            writeln!(self.out, "{note}")?;
+        }
+        let range = |Lost { begin, end, .. }: &Lost| match end {
+            Some(end) if *end == begin + 1 => format!("{begin}"),
+            Some(end) => format!("{begin} to {}", end - 1),
+            None => format!("from {begin} on"),
+        };
+        for lost in &plan.lost_ids {
+            writeln!(self.out, "devices {}: lost: metadata block {}: {}", range(lost), lost.block, lost.why)?;
+        }
+        for id in &plan.lost_devices {
+            writeln!(self.out, "device {id}: lost: it has details, but no mappings are to be found")?;
+        }
+        for device in &plan.devices {
+            for lost in &device.lost {
+                let (id, range, Lost { block, why, .. }) = (device.id, range(lost), lost);
+                writeln!(self.out, "device {id}: blocks {range} lost: metadata block {block}: {why}")?;
+            }
+        }
+        let row = |device: &libstor::metadata::Kept| {
+            let lost = device.said.map_or("?".into(), |said| said.saturating_sub(device.kept).to_string());
+            [device.id.to_string(), device.kept.to_string(), lost]
+        };
+        table::write(
+            self.out,
+            [("DEVICE", Right), ("KEPT", Right), ("LOST", Right)],
+            &plan.devices.iter().map(row).collect::<Vec<_>>(),
+        )?;
+        let found = match (plan.findings, plan.complete) {
+            (0, true) => "nothing is damaged".into(),
+            (findings, true) => format!("{findings} findings, no mapping is lost"),
+            (findings, false) => format!("{findings} findings, and what is told above is lost"),
+        };
+        writeln!(self.out, "{found}")?;
+        writeln!(self.out, "{}", plan.text)
     }
 
     pub(crate) fn volumes(&mut self, volumes: &[Info]) -> io::Result<()> {

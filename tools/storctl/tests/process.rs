@@ -51,6 +51,46 @@ fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[test]
+fn metadata_goes_through_pipes() {
+    let state = kernel("metadata");
+    let (xml, image, other) = (scratch("metadata.xml"), scratch("metadata.img"), scratch("metadata.other"));
+    let mut text =
+        String::from("<superblock time=\"0\" transaction=\"0\" data_block_size=\"128\" nr_data_blocks=\"20000\">\n");
+    text += "<device dev_id=\"1\" mapped_blocks=\"20000\" transaction=\"0\" creation_time=\"0\" snap_time=\"0\">\n";
+    for block in 0..20_000 {
+        text += &format!("<single_mapping origin_block=\"{}\" data_block=\"{block}\" time=\"0\"/>\n", block * 2);
+    }
+    fs::write(&xml, text + "</device></superblock>\n").unwrap();
+    for path in [&image, &other] {
+        fs::File::create(path).unwrap().set_len(4 << 20).unwrap();
+    }
+    let restore = || {
+        let mut command = storctl(&state);
+        command.args(["metadata", "restore", "--input"]);
+        command
+    };
+    assert!(restore().arg(&xml).arg("--output").arg(&image).status().unwrap().success());
+    // Of a dump whose reader goes away nothing is said, however much of it is left.
+    for format in ["xml", "text"] {
+        let mut dump = storctl(&state);
+        dump.args(["metadata", "dump", "--format", format]).arg(&image).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = dump.spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    }
+    // What cannot be written for another reason is an error.
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = storctl(&state).args(["metadata", "dump"]).arg(&image).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    // From one into the other.
+    let mut dump = storctl(&state).args(["metadata", "dump"]).arg(&image).stdout(Stdio::piped()).spawn().unwrap();
+    let restored = restore().arg("-").arg("--output").arg(&other).stdin(dump.stdout.take().unwrap()).output().unwrap();
+    assert!(dump.wait().unwrap().success() && restored.status.success(), "{restored:?}");
+    assert!(fs::read(&image).unwrap() == fs::read(&other).unwrap());
+}
+
+#[test]
 fn output_that_cannot_be_written_is_an_error() {
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let output = storctl(&kernel("full")).args(["volume", "list"]).stdout(full).output().unwrap();

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Metadata as XML, as the thin-provisioning-tools write and read it.
+//! Metadata as XML, as the thin-provisioning-tools write and read it, or as text.
 //!
 //! Leaves that several devices share are written once, as definitions that the devices refer to. A run of leaves that always
 //! stand together is one definition. To find them, each device's tree is walked three times down to its leaves; a leaf is
 //! read once.
 
+use super::form::{Form, Row};
 use super::{failure, FileStore, Progress};
 use crate::error::Context;
 use crate::{Error, Kind, Result};
@@ -56,17 +57,10 @@ struct Place {
     ends: bool,
 }
 
-/// Mappings in a row.
-struct Row {
-    begin: u64,
-    data: u64,
-    length: u64,
-    time: u32,
-}
-
 struct Dump<'a> {
     reader: Reader<FileStore>,
     out: &'a mut dyn Write,
+    form: Form,
     places: HashMap<MetadataBlock, Place, Spreading>,
     defined: HashSet<MetadataBlock, Spreading>,
     row: Option<Row>,
@@ -74,17 +68,17 @@ struct Dump<'a> {
     line: Vec<u8>,
 }
 
-/// Writes metadata that nobody changes, or what its metadata snapshot holds, as XML.
+/// Writes metadata that nobody changes, or what its metadata snapshot holds.
 ///
 /// # Errors
 ///
-/// It cannot be opened or read, or is damaged; or it cannot be written.
-pub fn dump(path: &Path, held: bool, progress: &Progress, out: &mut dyn Write) -> Result<()> {
+/// It cannot be opened or read, or is damaged; or what comes of it cannot be written.
+pub fn dump(path: &Path, held: bool, form: Form, progress: &Progress, out: &mut dyn Write) -> Result<()> {
     let context = || format!("cannot dump {}", path.display());
     let store = FileStore::open(path, false).context(context)?.report(progress);
     let reader = Reader::open(store, FRAMES, held).map_err(failure).context(context)?;
     let (places, defined) = (HashMap::default(), HashSet::default());
-    Dump { reader, out, places, defined, row: None, line: Vec::new() }.all().context(context)
+    Dump { reader, out, form, places, defined, row: None, line: Vec::new() }.all().context(context)
 }
 
 pub(super) fn unwritten(error: std::io::Error) -> Error {
@@ -103,47 +97,28 @@ impl Dump<'_> {
             self.place(device)?;
         }
         let superblock = *self.reader.superblock();
-        self.line(format_args!(
-            "<superblock uuid=\"\" time=\"{}\" transaction=\"{}\" version=\"{}\" data_block_size=\"{}\" nr_data_blocks=\"{}\">",
-            superblock.time.get(),
-            superblock.transaction_id.get(),
-            superblock.version.get(),
-            superblock.data_block_size.get(),
-            superblock.data_space.root.blocks.get(),
-        ))?;
+        self.form.begin(self.out, &superblock).map_err(unwritten)?;
         for device in &devices {
             self.definitions(device)?;
         }
         for device in &devices {
-            let details = device.details;
-            self.line(format_args!(
-                "  <device dev_id=\"{}\" mapped_blocks=\"{}\" transaction=\"{}\" creation_time=\"{}\" snap_time=\"{}\">",
-                device.id,
-                details.mapped_blocks.get(),
-                details.transaction_id.get(),
-                details.creation_time.get(),
-                details.snapshotted_time.get(),
-            ))?;
+            self.form.device(self.out, device).map_err(unwritten)?;
             for leaf in self.leaves(device)? {
                 match self.places.get(&leaf) {
                     Some(place) if place.uses > 1 => {
                         if self.is_head(leaf) {
                             self.end_row()?;
-                            self.line(format_args!("    <ref name=\"{}\"/>", leaf.0))?;
+                            self.form.reference(self.out, leaf.0).map_err(unwritten)?;
                         }
                     }
                     _ => self.mappings(leaf)?,
                 }
             }
             self.end_row()?;
-            self.line(format_args!("  </device>"))?;
+            self.form.end_device(self.out).map_err(unwritten)?;
         }
-        self.line(format_args!("</superblock>"))?;
+        self.form.end(self.out).map_err(unwritten)?;
         self.out.flush().map_err(unwritten)
-    }
-
-    fn line(&mut self, line: std::fmt::Arguments<'_>) -> Result<()> {
-        writeln!(self.out, "{line}").map_err(unwritten)
     }
 
     fn leaves(&mut self, device: &Device) -> Result<Vec<MetadataBlock>> {
@@ -184,7 +159,7 @@ impl Dump<'_> {
             let shared = self.places.get(&leaf).is_some_and(|place| place.uses > 1);
             if open && (!shared || self.is_head(leaf)) {
                 self.end_row()?;
-                self.line(format_args!("  </def>"))?;
+                self.form.end_definition(self.out).map_err(unwritten)?;
                 open = false;
             }
             if !shared {
@@ -194,7 +169,7 @@ impl Dump<'_> {
                 // The first device that has it writes it.
                 written = self.defined.contains(&leaf);
                 if !written {
-                    self.line(format_args!("  <def name=\"{}\">", leaf.0))?;
+                    self.form.definition(self.out, leaf.0).map_err(unwritten)?;
                     self.defined.insert(leaf);
                     open = true;
                 }
@@ -205,13 +180,13 @@ impl Dump<'_> {
         }
         if open {
             self.end_row()?;
-            self.line(format_args!("  </def>"))?;
+            self.form.end_definition(self.out).map_err(unwritten)?;
         }
         Ok(())
     }
 
     fn mappings(&mut self, leaf: MetadataBlock) -> Result<()> {
-        let Self { reader, out, row, line, .. } = self;
+        let Self { reader, out, form, row, line, .. } = self;
         let mut result = Ok(());
         let told = reader.leaf(leaf, &mut |block: VirtualBlock, mapping: Mapping| match row {
             Some(row)
@@ -224,7 +199,7 @@ impl Dump<'_> {
             _ => {
                 let new = Row { begin: block.0, data: mapping.block.0, length: 1, time: mapping.time };
                 if let (Some(old), true) = (row.replace(new), result.is_ok()) {
-                    result = write_row(*out, line, &old);
+                    result = form.row(*out, line, &old);
                 }
             }
         });
@@ -234,63 +209,8 @@ impl Dump<'_> {
 
     fn end_row(&mut self) -> Result<()> {
         match self.row.take() {
-            Some(row) => write_row(self.out, &mut self.line, &row).map_err(unwritten),
+            Some(row) => self.form.row(self.out, &mut self.line, &row).map_err(unwritten),
             None => Ok(()),
         }
-    }
-}
-
-/// There may be millions of these, for which `writeln!` takes too long.
-fn write_row(out: &mut dyn Write, line: &mut Vec<u8>, row: &Row) -> std::io::Result<()> {
-    let &Row { begin, data, length, time } = row;
-    line.clear();
-    if length == 1 {
-        put(line, b"    <single_mapping origin_block=\"", begin);
-        put(line, b"\" data_block=\"", data);
-    } else {
-        put(line, b"    <range_mapping origin_begin=\"", begin);
-        put(line, b"\" data_begin=\"", data);
-        put(line, b"\" length=\"", length);
-    }
-    put(line, b"\" time=\"", time.into());
-    line.extend_from_slice(b"\"/>\n");
-    out.write_all(line)
-}
-
-/// Puts a text and a number behind it.
-fn put(line: &mut Vec<u8>, text: &[u8], mut number: u64) {
-    line.extend_from_slice(text);
-    let begin = line.len();
-    loop {
-        line.push(b'0' + (number % 10) as u8);
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    if let Some(digits) = line.get_mut(begin..) {
-        digits.reverse();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{write_row, Row};
-
-    #[test]
-    fn rows() {
-        let mut out = Vec::new();
-        for row in [
-            Row { begin: 0, data: 10, length: 1, time: 0 },
-            Row { begin: u64::MAX, data: 1_234_567_890, length: 100, time: 16_777_215 },
-        ] {
-            assert!(write_row(&mut out, &mut Vec::new(), &row).is_ok());
-        }
-        assert_eq!(
-            String::from_utf8_lossy(&out),
-            "    <single_mapping origin_block=\"0\" data_block=\"10\" time=\"0\"/>\n    \
-             <range_mapping origin_begin=\"18446744073709551615\" data_begin=\"1234567890\" length=\"100\" \
-             time=\"16777215\"/>\n"
-        );
     }
 }

@@ -5,13 +5,23 @@
 mod delta;
 mod dump;
 mod file;
+mod form;
 mod progress;
+mod repair;
+mod restore;
+mod roots;
+mod salvage;
 mod size;
+mod target;
+mod xml;
 
 pub use delta::{Delta, DeltaRange, DeltaTotal};
 pub use dump::dump;
 pub use file::FileStore;
+pub use form::Form;
 pub use progress::Progress;
+pub use repair::{repair, Kept, Lost, Plan, Repair};
+pub use restore::{restore, Restore, Restored};
 pub use size::{size, Needed, Planned};
 
 use crate::error::Context;
