@@ -148,7 +148,7 @@ pub fn fill(block: &mut Block, mut counts: impl Iterator<Item = u32>) -> Filled 
         let before = entry;
         for (shift, count) in [0, 2, 4, 6].into_iter().zip(&mut counts) {
             let count = count.min(OVERFLOW);
-            *byte |= (((count & 1) << 1 | count >> 1) << shift) as u8;
+            *byte |= ((((count & 1) << 1) | (count >> 1)) << shift) as u8;
             used += u32::from(count != 0);
             if count == 0 && first_free.is_none() {
                 first_free = Some(entry);
