@@ -2,8 +2,8 @@
 
 //! The strict checker: everything that must be true of a pool's metadata, looked at from the outside.
 //!
-//! It shares the formats with the engine and nothing else, reads each block once, and goes on after what it finds. Trees are
-//! walked from their roots. A node that several parents have is read once; what the others must know of it (its range of
+//! It shares the formats with the engine and nothing else, reads each leaf once, and goes on after what it finds. Trees are
+//! walked from their roots; the leaves of mappings have been looked at before ([`ahead`]). A node that several parents have is read once; what the others must know of it (its range of
 //! keys, how many entries are below, the youngest mapping) is kept. The references that were met are then compared with
 //! the counts on the device.
 //!
@@ -11,7 +11,9 @@
 //! and the clocks: a mapping that two devices have must be older than the last snapshot of both, or one of them will write to
 //! what the other reads.
 //!
-//! Memory: 36 bytes for each metadata block, one for each data block.
+//! Memory: 4 bytes for each metadata block, 32 more for each that is in use (and its neighbours), one for each data block.
+
+mod ahead;
 
 use super::block::{self, Block, Kind, BLOCK_SIZE};
 use super::blocks::Bits;
@@ -20,10 +22,11 @@ use super::node::{self, Node, Value};
 use super::space::{self, IndexBlock, IndexEntry, Root, BITMAP_ENTRIES, INDEX_ENTRIES, METADATA_MAX, OVERFLOW};
 use super::store::{Array, Store};
 use super::superblock::{self, Superblock, LAST_TIME, NEEDS_CHECK};
-use super::tally::Tally;
+use super::tally::{self, Tally};
 use super::tree::DEPTH_MAX;
 use super::value::{Details, Mapping, LAST_DEVICE};
 use crate::pure::units::{DataBlock, MetadataBlock};
+use ahead::Ahead;
 use core::{fmt, mem};
 use zerocopy::little_endian::{U32, U64};
 
@@ -215,6 +218,9 @@ struct Known {
 
 const NOTHING: Known = Known { first: u64::MAX, last: 0, entries: 0, time: 0 };
 
+/// Blocks of which something is remembered together.
+const CHUNK: usize = 128;
+
 /// The range in which a node's keys must be: from the first on, and before the second.
 type Keys = (u64, Option<u64>);
 
@@ -225,8 +231,9 @@ struct Checker<'a, S: Store> {
     superblock: Superblock,
     /// References met to each metadata block,
     metadata: S::Array<u32>,
-    /// and what its node holds.
-    known: S::Array<Known>,
+    /// and what its node holds: a chunk is there once one of its blocks was walked.
+    known: S::Array<S::Array<Known>>,
+    ahead: Ahead<S>,
     /// References met to each data block. Those that only one leaf may name are marked; later those whose count stands in
     /// the tree.
     data: Tally<S>,
@@ -324,12 +331,17 @@ impl<'a, S: Store> Checker<'a, S> {
             frames.push(S::frame()?)?;
         }
         let blocks = superblock.metadata_space.root.blocks.get() as usize;
+        let mut known = S::Array::default();
+        for _ in 0..blocks.div_ceil(CHUNK) {
+            known.push(S::Array::default())?;
+        }
         Ok(Self {
             store,
             report,
             superblock,
             metadata: S::array(0, blocks)?,
-            known: S::array(NOTHING, blocks)?,
+            known,
+            ahead: Ahead::new(blocks as u64)?,
             data: Tally::new(superblock.data_space.root.blocks.get() as usize)?,
             frames,
             spare: Some(S::frame()?),
@@ -407,6 +419,24 @@ impl<S: Store> Checker<'_, S> {
         }
     }
 
+    /// What is known of a node.
+    fn known(&self, at: MetadataBlock) -> Known {
+        let at = at.0 as usize;
+        self.known.get(at / CHUNK).and_then(|chunk| chunk.get(at % CHUNK)).copied().unwrap_or(NOTHING)
+    }
+
+    fn remember(&mut self, at: MetadataBlock, known: Known) -> Result<(), Error> {
+        let at = at.0 as usize;
+        let Some(chunk) = self.known.get_mut(at / CHUNK) else { return Ok(()) };
+        if chunk.is_empty() {
+            *chunk = S::array(NOTHING, CHUNK)?;
+        }
+        if let Some(place) = chunk.get_mut(at % CHUNK) {
+            *place = known;
+        }
+        Ok(())
+    }
+
     /// Reads a block into the frame of a level.
     fn read(&mut self, level: usize, at: MetadataBlock, kind: Kind) -> Result<(), Error> {
         if at.0 >= self.metadata.len() as u64 {
@@ -425,7 +455,8 @@ impl<S: Store> Checker<'_, S> {
         keys: Keys,
         level: usize,
     ) -> Result<Option<Known>, Error> {
-        let known = if self.refer(at) {
+        let first = self.refer(at);
+        let known = if first && !self.ahead.is_done(at) {
             let read = self.read(level, at, Kind::Node).and_then(|()| {
                 let frame = self.frames.get(level).ok_or(Error::Memory)?;
                 node::check::<W::Value>(frame).map_err(|malformed| Error::Damaged(at, Damage::Node(malformed)))
@@ -434,12 +465,14 @@ impl<S: Store> Checker<'_, S> {
                 return Ok(None);
             }
             let Some(known) = self.node(walk, at, level)? else { return Ok(None) };
-            if let Some(place) = self.known.get_mut(at.0 as usize) {
-                *place = known;
-            }
+            self.remember(at, known)?;
             known
         } else {
-            self.known.get(at.0 as usize).copied().unwrap_or(NOTHING)
+            let known = self.known(at);
+            if first {
+                self.fill(at, level, known.entries, W::Value::MIN);
+            }
+            known
         };
         let fits = known.first >= keys.0 && keys.1.is_none_or(|end| known.last < end);
         if known.entries > 0 && !fits {
@@ -449,21 +482,32 @@ impl<S: Store> Checker<'_, S> {
         Ok(Some(known))
     }
 
+    /// A node other than a root must have so many entries.
+    fn fill(&mut self, at: MetadataBlock, level: usize, entries: u64, min: usize) {
+        if level > 0 && entries < min as u64 {
+            self.find(Finding::Underfull(at, entries as u32));
+        }
+    }
+
+    /// Takes the frame of a level out, and leaves the spare one there. It is to be the spare one after that.
+    fn take(&mut self, level: usize) -> Option<S::Frame> {
+        let mut frame = self.spare.take()?;
+        if let Some(place) = self.frames.get_mut(level) {
+            mem::swap(place, &mut frame);
+        }
+        Some(frame)
+    }
+
     /// Looks at a node that was read into the frame of its level, and at what is below it.
     fn node<W: Walk<S>>(&mut self, walk: &mut W, at: MetadataBlock, level: usize) -> Result<Option<Known>, Error> {
         let Some(frame) = self.frames.get(level) else { return Ok(None) };
         let entries = Node::<U64>::of(frame).len();
         let internal = node::is_internal(frame);
         let min = if internal { <U64 as Value>::MIN } else { <W::Value as Value>::MIN };
-        if level > 0 && entries < min {
-            self.find(Finding::Underfull(at, entries as u32));
-        }
+        self.fill(at, level, entries as u64, min);
         if !internal {
             // The walk borrows the checker, so the leaf is taken out of it for that time.
-            let Some(mut leaf) = self.spare.take() else { return Err(Error::Memory) };
-            if let Some(frame) = self.frames.get_mut(level) {
-                mem::swap(frame, &mut leaf);
-            }
+            let Some(leaf) = self.take(level) else { return Err(Error::Memory) };
             let known = walk.leaf(self, at, &leaf);
             self.spare = Some(leaf);
             return self.found(known);
@@ -503,6 +547,12 @@ impl<S: Store> Checker<'_, S> {
             self.gather(&mut known, MetadataBlock(details), (0, None), 0)?;
             self.gather(&mut all, MetadataBlock(mapping), (0, None), 0)?;
         }
+        for &(device, root) in new.iter() {
+            let index = known.entries.binary_search_by_key(&device, |(other, _)| *other);
+            let details = index.ok().and_then(|index| known.entries.get(index)).map(|(_, details)| *details);
+            self.find_leaves(MetadataBlock(root.get()), Self::snapshotted(details, now))?;
+        }
+        self.leaves()?;
         let mut described = known.entries.iter().peekable();
         for &(device, root) in all.entries.iter() {
             while let Some(&&(other, _)) = described.peek() {
@@ -532,6 +582,11 @@ impl<S: Store> Checker<'_, S> {
         Ok(())
     }
 
+    /// Younger mappings must be the device's own; of devices that a metadata snapshot keeps there are none.
+    fn snapshotted(details: Option<Details>, now: bool) -> u32 {
+        details.filter(|_| now).map_or(if now { 0 } else { u32::MAX }, |details| details.snapshotted_time.get())
+    }
+
     /// Takes the entries of a tree that was walked, without counting it once more. What belongs elsewhere is left out.
     fn gather<V: Value>(
         &mut self,
@@ -540,7 +595,7 @@ impl<S: Store> Checker<'_, S> {
         keys: Keys,
         level: usize,
     ) -> Result<(), Error> {
-        let known = self.known.get(at.0 as usize).copied().unwrap_or(NOTHING);
+        let known = self.known(at);
         let fits = known.first >= keys.0 && keys.1.is_none_or(|end| known.last < end);
         // What could not be read has been told.
         if known.entries == 0 || !fits || self.read(level, at, Kind::Node).is_err() {
@@ -580,9 +635,9 @@ impl<S: Store> Checker<'_, S> {
         if details.is_some_and(|details| details.creation_time.get() > clock) || snapshotted > clock {
             self.find(Finding::DeviceTime(id));
         }
-        let mut mappings = Mappings { snapshotted: if now { snapshotted } else { u32::MAX }, clock };
+        let mut mappings = Mappings { snapshotted: Self::snapshotted(details, now), clock };
         let known = if counted {
-            self.known.get(root.0 as usize).copied()
+            (root.0 < self.metadata.len() as u64).then(|| self.known(root))
         } else {
             self.walk(&mut mappings, root, (0, None), 0)?
         };
@@ -612,7 +667,7 @@ impl<S: Store> Checker<'_, S> {
     }
 
     fn guard(&mut self, device: u64, at: MetadataBlock, snapshotted: u32, level: usize) -> Result<(), Error> {
-        let known = self.known.get(at.0 as usize).copied().unwrap_or(NOTHING);
+        let known = self.known(at);
         if known.entries == 0 || known.time < snapshotted {
             return Ok(());
         }
@@ -702,6 +757,13 @@ impl<S: Store> Checker<'_, S> {
         }
     }
 
+    /// The references met to 32 metadata blocks as a bitmap has them; `None` if one has 3 or more, or there are fewer.
+    fn metadata_word(&self, begin: u64) -> Option<u64> {
+        let begin = usize::try_from(begin).ok()?;
+        let met: &[u32; 32] = self.metadata.get(begin..begin.checked_add(32)?)?.try_into().ok()?;
+        tally::pairs(&met.map(|count| count.min(OVERFLOW) as u8))
+    }
+
     /// Looks at a count that stands in the tree.
     fn large(&mut self, space: Space, block: u64, said: u32) {
         let blocks = match space {
@@ -769,7 +831,11 @@ impl<S: Store> Checker<'_, S> {
         let Some(bitmap) = self.frames.first() else { return };
         // Most are as they should be: then they are so all at once.
         let stored = space::word(bitmap, first);
-        if bits.space == Space::Data && self.data.word(bits.begin.saturating_add(first.into())) == Some(stored) {
+        let met = match bits.space {
+            Space::Data => self.data.word(bits.begin.saturating_add(first.into())),
+            Space::Metadata => self.metadata_word(bits.begin.saturating_add(first.into())),
+        };
+        if met == Some(stored) {
             let used = (stored | (stored >> 1)) & 0x5555_5555_5555_5555;
             let free = 32 - used.count_ones();
             bits.free += free;

@@ -135,18 +135,27 @@ impl<S: Memory> Tally<S> {
     #[inline]
     pub(super) fn word(&self, begin: u64) -> Option<u64> {
         let begin = usize::try_from(begin).ok()?;
-        let places: &[u8; 32] = self.small.get(begin..begin.checked_add(32)?)?.try_into().ok()?;
-        let mut word = 0;
-        let mut all = 0;
-        for (index, &place) in places.iter().enumerate() {
-            // The pair's lower bit is the count's higher one.
-            let pair = ((place >> 1) & 1) | ((place << 1) & 2);
-            word |= u64::from(pair) << (2 * index);
-            all |= (place & (place << 1)) | (place & 0xfc);
-        }
-        // 3 has both of the lower bits.
-        (all & 0xfe == 0).then_some(word)
+        let counts: &[u8; 32] = self.small.get(begin..begin.checked_add(32)?)?.try_into().ok()?;
+        pairs(counts)
     }
+}
+
+/// Counts of 32 blocks as a bitmap has them; `None` if one of them is 3 or more.
+#[inline]
+pub(super) fn pairs(counts: &[u8; 32]) -> Option<u64> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let (mut word, mut large) = (0, 0);
+    for (index, eight) in counts.chunks_exact(8).enumerate() {
+        let eight = u64::from_le_bytes(eight.try_into().unwrap_or_default());
+        // A byte each: more than 3, or 3.
+        large |= (eight & (0xfc * ONES)) | (eight & (eight >> 1) & ONES);
+        // The pair's lower bit is the count's higher one. Then the pairs move together: two, four, eight of them.
+        let swapped = ((eight >> 1) & ONES) | ((eight & ONES) << 1);
+        let two = (swapped | (swapped >> 6)) & 0x000f_000f_000f_000f;
+        let four = (two | (two >> 12)) & 0x0000_00ff_0000_00ff;
+        word |= ((four | (four >> 24)) & 0xffff) << (16 * index);
+    }
+    (large == 0).then_some(word)
 }
 
 const _: () = assert!(space::BITMAP_ENTRIES % 32 == 0 && OVERFLOW == 3);

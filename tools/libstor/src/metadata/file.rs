@@ -14,8 +14,10 @@ use stor_pure::pure::thin::crc::Crc;
 use stor_pure::pure::thin::store::{Failed, Memory, NoMemory, Store};
 use stor_pure::pure::units::MetadataBlock;
 
-/// Blocks that are read at once when one is read after the other.
+/// Blocks that are read at once when one is read after the other,
 const WINDOW: usize = 64;
+/// with no more than so many left out in between.
+const GAP: u64 = 8;
 
 /// Metadata in a file or on a block device.
 #[derive(Debug)]
@@ -122,7 +124,7 @@ impl Store for FileStore {
 
     fn read(&mut self, at: MetadataBlock, into: &mut Block) -> std::result::Result<(), Failed> {
         self.progress.add(1);
-        let in_order = at.0 == self.next;
+        let in_order = at.0.checked_sub(self.next).is_some_and(|gap| gap < GAP);
         self.next = at.0 + 1;
         // If a block behind this one cannot be read, this one may be.
         if self.known(at.0).is_none() && in_order && self.read_ahead(at.0).is_err() {
