@@ -15,7 +15,7 @@ use libstor::volume::{New, Resize};
 use libstor::{doctor, Error, Kind, Machine, Result, Simulated, Stor, System, Version};
 use print::Printer;
 use progress::Shown;
-use std::io;
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -142,6 +142,11 @@ fn run(command: &Command, printer: &mut Printer<'_>) -> std::result::Result<(), 
     Ok(())
 }
 
+/// For what may be many lines: one write for each would take longer than to find them.
+fn buffered<'a, 'b>(printer: &'a mut Printer<'b>) -> io::BufWriter<&'a mut &'b mut dyn Write> {
+    io::BufWriter::with_capacity(1 << 16, &mut printer.out)
+}
+
 fn metadata(request: &Metadata, printer: &mut Printer<'_>) -> std::result::Result<(), Stop> {
     let progress = Progress::default();
     let show = |no: &NoProgress, json, streams| Shown::new(&progress, no.no_progress || json, streams);
@@ -162,7 +167,7 @@ fn metadata(request: &Metadata, printer: &mut Printer<'_>) -> std::result::Resul
                 Format::Xml => Form::Xml,
                 Format::Text => Form::Text,
             };
-            let mut out = io::BufWriter::new(&mut printer.out);
+            let mut out = buffered(printer);
             libstor::metadata::dump(&metadata.path, held.held, form, &progress, &mut out)?;
         }
         Metadata::Restore { input, output, overwrite, change } => {
@@ -202,10 +207,11 @@ fn metadata(request: &Metadata, printer: &mut Printer<'_>) -> std::result::Resul
             let delta = Delta { path: &metadata.path, held: held.held, from: *from, to: *to, same: *same };
             let _shown = show(no, printer.json, true);
             if *xml {
-                delta.xml(&progress, &mut io::BufWriter::new(&mut printer.out))?;
+                delta.xml(&progress, &mut buffered(printer))?;
             } else {
-                let mut buffer = io::BufWriter::new(&mut printer.out);
-                let mut printer = Printer { out: &mut buffer, json: printer.json };
+                let json = printer.json;
+                let mut buffer = buffered(printer);
+                let mut printer = Printer { out: &mut buffer, json };
                 let mut written = Ok(());
                 let total = delta.ranges(&progress, &mut |range| {
                     written = printer.delta_range(&range);
