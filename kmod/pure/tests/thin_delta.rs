@@ -176,7 +176,7 @@ fn apply(pool: &mut Pool<Shared>, maps: &mut Vec<Map>, step: &Step) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn delta_is_what_the_maps_say(steps in prop::collection::vec(step(), 1..60)) {
@@ -236,20 +236,20 @@ proptest! {
     }
 }
 
-/// A volume of 200,000 blocks, written in no order, and its snapshot.
+/// A volume of 60,000 blocks, written in no order, and its snapshot.
 fn large(device: &Shared) -> (Pool<Shared>, Map) {
     let mut pool = Pool::format(device.clone(), OPTIONS, 128, 500_000).unwrap();
     let mut map = Map::new();
     pool.create_thin(0).unwrap();
-    for index in 0..20_000 {
-        write(&mut pool, 0, index * 7_919 % 20_000 * 10, 10, &mut map);
+    for index in 0..6_000 {
+        write(&mut pool, 0, index * 7_919 % 6_000 * 10, 10, &mut map);
     }
     pool.create_snapshots(&[(1, 0)]).unwrap();
     pool.commit().unwrap();
     (pool, map)
 }
 
-/// The cost follows the difference: of about 1,500 leaves few are read.
+/// The cost follows the difference: of about 400 leaves few are read.
 #[test]
 fn what_is_shared_is_not_read() {
     let device = Shared::new(16_384);
@@ -259,10 +259,10 @@ fn what_is_shared_is_not_read() {
     assert_eq!(ranges(&mut reader, 0, 1, false), Ok(vec![]));
     assert!(device.reads() <= 2, "the tree of devices is enough");
     for change in 1..6 {
-        write(&mut pool, 0, change * 30_000, 3, &mut map);
+        write(&mut pool, 0, change * 9_000, 3, &mut map);
         if change == 3 {
             // Whole leaves go, and their neighbours are filled up from others.
-            pool.remove(0, VirtualBlock(100_000), VirtualBlock(102_000), 10_000).unwrap();
+            pool.remove(0, VirtualBlock(30_000), VirtualBlock(32_000), 10_000).unwrap();
         }
         pool.commit().unwrap();
         let mut reader = Reader::open(device.clone(), 64, false).unwrap();
