@@ -3,7 +3,7 @@
 //! Each kind of damage is found; nothing else is; and no tool panics on any of it.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
-use libstor::metadata::{check, dump, stat, Delta, Progress};
+use libstor::metadata::{check, dump, stat, Delta, Form, Progress};
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,9 @@ fn read_all(path: &Path) {
     let progress = Progress::default();
     for held in [false, true] {
         let _ = stat(path, held);
-        let _ = dump(path, held, &progress, &mut std::io::sink());
+        for form in [Form::Xml, Form::Text] {
+            let _ = dump(path, held, form, &progress, &mut std::io::sink());
+        }
         let _ = check(path, held, &progress);
         for same in [false, true] {
             let delta = Delta { path, held, from: 0, to: 3, same };
