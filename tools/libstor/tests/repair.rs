@@ -332,6 +332,8 @@ fn without_a_superblock() {
     write(&image, 0, &[0; 4096]);
     let refused = repair(&Repair { input: image.0.clone(), ..Repair::default() }).unwrap_err();
     assert_eq!((refused.kind, refused.help.as_deref()), (Kind::Usage, Some("give it with --data-block-size")));
+    let odd = Repair { input: image.0.clone(), data_block_size: Some(65537), ..Repair::default() };
+    assert!(repair(&odd).unwrap_err().cause.contains("a data block of 0 sectors"));
     let all = |ask: &mut Repair| {
         (ask.data_block_size, ask.data_blocks, ask.transaction_id) = (Some(65536), Some(20_000), Some(4));
     };
@@ -349,6 +351,9 @@ fn without_a_superblock() {
     let store = FileStore::open(&image.0, true).unwrap();
     let options = stor_pure::pure::thin::pool::Options { frames: 128, streams: 1, passdown: false };
     stor_pure::pure::thin::pool::Pool::open(store, options).unwrap().reserve_snapshot().unwrap();
+    let (plan, found) = repaired(&image, |_| ()).unwrap();
+    assert_eq!((plan.complete, &plan.notes[..]), (true, &["the metadata snapshot is given up".to_string()][..]));
+    assert_eq!(found, before);
     spoil(&image, 0);
     let (_, found) = repaired(&image, |ask| (ask.data_blocks, ask.transaction_id) = (Some(20_000), Some(4))).unwrap();
     assert_eq!(found, before);

@@ -242,6 +242,9 @@ impl Job {
         };
         let (mut mapping, mut details) = (None, None);
         if let Some(superblock) = &superblock {
+            if superblock.held_root.get() != 0 {
+                plan.notes.push("the metadata snapshot is given up".into());
+            }
             let at = superblock.mapping_root.get();
             let error = salvage.node::<U64>(at).err();
             mapping = root(Some(at), "mapping", &mut plan.notes, error);
@@ -276,11 +279,9 @@ impl Job {
     fn geometry(repair: &Repair, superblock: Option<&Superblock>, known: bool) -> Result<Geometry> {
         let given = |given: Option<u64>| given.filter(|_| !known);
         let said = superblock.map(|superblock| superblock.data_block_size.get());
-        let asked = match given(repair.data_block_size).map(|bytes| u32::try_from(bytes / SECTOR_SIZE)) {
-            Some(Ok(sectors)) => Some(sectors),
-            Some(Err(_)) => Some(0),
-            None => None,
-        };
+        // What is no number of sectors is no size of a data block either.
+        let sectors = |bytes: u64| u32::try_from(bytes / SECTOR_SIZE).ok().filter(|_| bytes % SECTOR_SIZE == 0);
+        let asked = given(repair.data_block_size).map(|bytes| sectors(bytes).unwrap_or(0));
         let Some(data_block_size) = asked.or(said) else {
             return Err(Error::new(Kind::Usage, "the superblock is lost, and with it the size of a data block")
                 .help("give it with --data-block-size"));
