@@ -17,11 +17,13 @@ ROOT = Path(__file__).resolve().parents[2]
 POOLS = {10_000: 8_192, 1_000_000: 49_152, 10_000_000: 98_304}
 SMALL, MIDDLE, LARGE = POOLS
 # Instructions of one, and the pool.
-LIMITS = [("lookup", MIDDLE, 600), ("insert", MIDDLE, 10_000), ("insert", LARGE, 10_000)]
+LIMITS = [("lookup", MIDDLE, 600), ("insert", MIDDLE, 10_000), ("insert", LARGE, 10_000),
+          # Whose cost is that of the bitmaps in which old and new blocks happen to lie.
+          ("commit of a snapshot", LARGE, 150_000)]
 # What may cost in LARGE only so many times what it costs in SMALL.
-CONSTANT = {"snapshot": 1.2, "commit of a snapshot": 1.2}
+CONSTANT = {"snapshot": 1.2}
 # Frames of the pool whose memory is measured; the bytes that a frame, and a block of metadata, may take; and the rest.
-FRAMES, PER_FRAME, PER_BLOCK, REST = 4096, 4096 + 48, 4.5, 65536
+FRAMES, PER_FRAME, PER_BLOCK, REST = 4096, 4096 + 52, 4.5, 131_072
 
 
 def ask(program, *words, prefix=()):
