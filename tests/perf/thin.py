@@ -23,7 +23,7 @@ LIMITS = [("lookup", MIDDLE, 600), ("insert", MIDDLE, 10_000), ("insert", LARGE,
 # What may cost in LARGE only so many times what it costs in SMALL.
 CONSTANT = {"snapshot": 1.2}
 # Frames of the pool whose memory is measured; the bytes that a frame, and a block of metadata, may take; and the rest.
-FRAMES, PER_FRAME, PER_BLOCK, REST = 4096, 4096 + 52, 4.5, 131_072
+FRAMES, PER_FRAME, PER_BLOCK, REST = 4096, 4096 + 52, 4.5, 2 << 20
 
 
 def ask(program, *words, prefix=()):
