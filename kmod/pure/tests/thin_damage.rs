@@ -13,6 +13,7 @@ use stor_pure::pure::thin::check::{check, Finding, Space};
 use stor_pure::pure::thin::data::Run;
 use stor_pure::pure::thin::error::{Damage, Error};
 use stor_pure::pure::thin::pool::{Options, Pool};
+use stor_pure::pure::thin::reader::Reader;
 use stor_pure::pure::thin::superblock::{Refusal, Superblock, LAST_TIME};
 use stor_pure::pure::units::{MetadataBlock, VirtualBlock};
 
@@ -180,6 +181,61 @@ fn clocks() {
     let mut device = sound();
     change(&mut device, details, Kind::Node, |block| block[32 + 126 * 8 + 20] = 5);
     assert_eq!(findings(&mut device), [Finding::DeviceTime(1)]);
+}
+
+/// Every mapping of a device: its data block, and when it was mapped.
+fn mappings(device: &Device, id: usize) -> Vec<(u64, u32)> {
+    let blocks = device.blocks.clone();
+    let mut reader = Reader::open(Device { blocks }, 64, false).unwrap();
+    let (mut leaves, mut found) = (Vec::new(), Vec::new());
+    reader.leaves(MetadataBlock(root(device, id)), &mut |leaf| leaves.push(leaf)).unwrap();
+    for leaf in leaves {
+        reader.leaf(leaf, &mut |_, mapping| found.push((mapping.block.0, mapping.time))).unwrap();
+    }
+    found
+}
+
+/// For each data block that devices share, each of them must know of a snapshot since it was mapped: looked at one by one, and by
+/// the checker.
+#[test]
+fn whoever_shares_knows_of_it() {
+    let options = Options { frames: 128, streams: 1, passdown: false };
+    let mut pool = Pool::open(sound(), options).unwrap();
+    insert(&mut pool, 1, 20, 3);
+    pool.create_snapshots(&[(3, 1)]).unwrap();
+    insert(&mut pool, 3, 200, 9);
+    pool.create_snapshots(&[(4, 3), (5, 2)]).unwrap();
+    insert(&mut pool, 5, 400, 2);
+    insert(&mut pool, 4, 10, 1);
+    pool.commit().unwrap();
+    let device = pool.close();
+    assert_eq!(findings(&mut Device { blocks: device.blocks.clone() }), []);
+    let details = superblock(&device).details_root.get();
+    let all: Vec<Vec<(u64, u32)>> = (1..=5).map(|id| mappings(&device, id)).collect();
+    let mut users = std::collections::HashMap::new();
+    for (block, _) in all.iter().flatten() {
+        *users.entry(*block).or_insert(0) += 1;
+    }
+    let mut guarded = 0;
+    // Each device's time from none to that of the last snapshot: 4^5 ways.
+    for way in 0..1024u32 {
+        let times: Vec<u32> = (0..5).map(|id| (way >> (2 * id)) & 3).collect();
+        let sound = all.iter().zip(&times).all(|(mappings, &snapshotted)| {
+            mappings.iter().all(|(block, time)| users[block] < 2 || snapshotted > *time)
+        });
+        let mut device = Device { blocks: device.blocks.clone() };
+        change(&mut device, details, Kind::Node, |block| {
+            for (id, time) in times.iter().enumerate() {
+                block[32 + 126 * 8 + 24 * id + 20] = *time as u8;
+            }
+        });
+        let found = findings(&mut device);
+        assert_eq!(found.is_empty(), sound, "{times:?}: {found:?}");
+        let kind = |finding: &Finding| matches!(finding, Finding::Unguarded { .. } | Finding::UnguardedBlock(_));
+        assert!(found.iter().all(kind), "{times:?}: {found:?}");
+        guarded += u32::from(sound);
+    }
+    assert!(guarded > 0 && guarded < 1024, "{guarded}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use stor_pure::pure::thin::block::BLOCK_SIZE;
 use stor_pure::pure::thin::check::check;
-use stor_pure::pure::thin::device::Deletion;
+use stor_pure::pure::thin::device::{Deletion, Usage};
 use stor_pure::pure::thin::error::Error;
 use stor_pure::pure::thin::pool::{Options, Pool};
 use stor_pure::pure::units::VirtualBlock;
@@ -55,7 +55,9 @@ fn compare(pool: &mut Pool<Device>, model: &Model, held: Option<&Model>) {
     assert_eq!(pool.data_used(), users.len() as u64);
     for (&id, map) in model {
         let own = map.values().filter(|block| users[block] == 1).count();
-        assert_eq!(pool.exclusive(id).unwrap(), own as u64, "exclusive blocks of {id}");
+        let (mapped, exclusive) = (map.len() as u64, own as u64);
+        let usage = Usage { mapped, shared: mapped - exclusive, exclusive };
+        assert_eq!(pool.usage(id).unwrap(), usage, "device {id}");
     }
 }
 

@@ -107,8 +107,10 @@ pub struct MetadataSpace<S: Memory> {
     fresh: Bits<S>,
     /// Groups of which a bitmap says other than the counts; and only their blocks can be fresh, or busy and free.
     stale: Bits<S>,
-    /// Blocks whose count changed, and is or was one that does not fit a bitmap; each may be named more than once.
-    pub(super) overflowed: S::Array<u64>,
+    /// Blocks whose count changed, and is or was one that does not fit a bitmap,
+    pub(super) overflowed: Bits<S>,
+    /// and how many they are.
+    pub(super) overflows: u64,
     /// Where the search for a free block begins.
     cursor: u64,
     /// Blocks that can be taken.
@@ -132,7 +134,8 @@ impl<S: Memory> MetadataSpace<S> {
             busy: Bits::new(blocks)?,
             fresh: Bits::new(blocks)?,
             stale: Bits::new(METADATA_MAX / GROUP)?,
-            overflowed: S::Array::default(),
+            overflowed: Bits::new(blocks)?,
+            overflows: 0,
             cursor: 0,
             free: blocks,
             allocated: 0,
@@ -151,12 +154,11 @@ impl<S: Memory> MetadataSpace<S> {
             *self = Self::new(blocks)?;
         }
         self.counts.fill(0);
-        for bits in [&mut self.busy, &mut self.fresh, &mut self.stale] {
+        for bits in [&mut self.busy, &mut self.fresh, &mut self.stale, &mut self.overflowed] {
             bits.words.fill(0);
         }
-        self.overflowed.truncate(0);
         self.unused.fill(BITMAP_ENTRIES as u32);
-        (self.cursor, self.free, self.allocated) = (0, blocks, 0);
+        (self.cursor, self.free, self.allocated, self.overflows) = (0, blocks, 0, 0);
         Ok(())
     }
 
@@ -194,6 +196,7 @@ impl<S: Memory> MetadataSpace<S> {
         let blocks = blocks.min(METADATA_MAX);
         self.busy.grow(blocks)?;
         self.fresh.grow(blocks)?;
+        self.overflowed.grow(blocks)?;
         while self.blocks() < blocks {
             self.counts.push(0)?;
             self.free += 1;
@@ -210,8 +213,9 @@ impl<S: Memory> MetadataSpace<S> {
             .get_mut(block as usize)
             .ok_or(Error::Damaged(MetadataBlock(block), Damage::Child(MetadataBlock(block))))?;
         let old = *place;
-        if old.max(count) >= OVERFLOW {
-            self.overflowed.push(block)?;
+        if old.max(count) >= OVERFLOW && !self.overflowed.get(block) {
+            self.overflowed.set(block, true);
+            self.overflows += 1;
         }
         if old.min(OVERFLOW) != count.min(OVERFLOW) {
             self.stale.set(block / GROUP, true);

@@ -19,7 +19,7 @@ use super::block::{self, Block, Kind, BLOCK_SIZE};
 use super::blocks::Bits;
 use super::error::{Damage, Error};
 use super::node::{self, Node, Value};
-use super::space::{self, IndexBlock, IndexEntry, Root, BITMAP_ENTRIES, INDEX_ENTRIES, METADATA_MAX, OVERFLOW};
+use super::space::{self, IndexBlock, IndexEntry, Root, BITMAP_ENTRIES, INDEX_ENTRIES, OVERFLOW};
 use super::store::{Array, Store};
 use super::superblock::{self, Superblock, LAST_TIME, NEEDS_CHECK};
 use super::tally::{self, Tally};
@@ -133,7 +133,7 @@ pub enum Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Block(error) => error.fmt(f),
+            Self::Block(error) => error.what().fmt(f),
             Self::NeedsCheck => f.write_str("superblock: a check was asked for"),
             Self::Flags(flags) => write!(f, "superblock: unknown flags {flags:#x}"),
             Self::Trailing => f.write_str("superblock: not zero behind its fields"),
@@ -265,18 +265,8 @@ pub fn check<S: Store>(store: &mut S, report: &mut dyn FnMut(Finding)) -> Result
     let mut bytes: Block = [0; BLOCK_SIZE];
     let sound = superblock::read(store, MetadataBlock(0), &mut bytes);
     let superblock = Superblock::of(&bytes);
-    let blocks = superblock.metadata_space.root.blocks.get();
-    let device = store.metadata_blocks();
-    if let Some(error) =
-        sound.err().or((blocks > device.min(METADATA_MAX)).then_some(Error::Truncated { blocks, device }))
-    {
+    if let Err(error) = sound.and_then(|superblock| superblock.check_size(store.metadata_blocks())) {
         report(Finding::Block(error));
-        return Ok(Summary { findings: 1, ..Summary::default() });
-    }
-    let bitmaps = superblock.data_space.root.blocks.get().div_ceil(BITMAP_ENTRIES);
-    if bitmaps > blocks {
-        // Nor is there memory for what such a number says.
-        report(Finding::Bitmaps(Space::Data, blocks));
         return Ok(Summary { findings: 1, ..Summary::default() });
     }
     let mut checker = Checker::new(store, report, superblock)?;
@@ -295,16 +285,10 @@ pub fn check_held<S: Store>(store: &mut S, report: &mut dyn FnMut(Finding)) -> R
     let mut bytes: Block = [0; BLOCK_SIZE];
     let read = superblock::read(store, MetadataBlock(0), &mut bytes).and_then(|superblock| {
         let at = MetadataBlock(superblock.held_root.get());
-        let (blocks, device) = (superblock.metadata_space.root.blocks.get(), store.metadata_blocks());
         if at.0 == 0 {
             return Err(Error::NotHeld);
         }
-        if blocks > device.min(METADATA_MAX) {
-            return Err(Error::Truncated { blocks, device });
-        }
-        if superblock.data_space.root.blocks.get().div_ceil(BITMAP_ENTRIES) > blocks {
-            return Err(Error::Memory);
-        }
+        superblock.check_size(store.metadata_blocks())?;
         let copy = superblock::read(store, at, &mut bytes)?;
         // The sizes of the areas are the pool's; the copy does not have them.
         Ok(Superblock { data_space: superblock.data_space, metadata_space: superblock.metadata_space, ..copy })

@@ -33,10 +33,10 @@ impl<S: Store> Pool<S> {
     /// The transaction is to be aborted. If it was the superblock's write or flush that failed, whether it is durable shows
     /// when it is read again.
     pub fn commit(&mut self) -> Result<(), Error> {
-        self.usable()?;
-        if !self.changed {
+        if !self.changed && !self.broken {
             return Ok(());
         }
+        self.usable()?;
         self.change(Self::commit_all)
     }
 
@@ -71,14 +71,18 @@ impl<S: Store> Pool<S> {
         store.flush().map_err(|_| Error::Flush)
     }
 
-    /// Says in the superblock, durably, whether the metadata has to be checked before it is used for writing again. To be
-    /// called after [`abort`](Self::abort) or a commit: it writes nothing else.
+    /// Says in the superblock, durably, whether the metadata has to be checked before it is changed. To be called after
+    /// [`abort`](Self::abort) or a commit: it writes nothing else. With the mark nothing can be changed; whoever takes it off has
+    /// checked the metadata.
     ///
     /// # Errors
     ///
     /// The superblock could not be written; or there are changes.
     pub fn set_needs_check(&mut self, needed: bool) -> Result<(), Error> {
-        self.usable()?;
+        match self.usable() {
+            Ok(()) | Err(Error::NeedsCheck) => {}
+            Err(error) => return Err(error),
+        }
         if self.changed {
             return Err(Error::CommitFirst);
         }
@@ -98,6 +102,7 @@ impl<S: Store> Pool<S> {
             self.superblock.details_root = details.0.into();
             if let Some(device) = self.devices.get_mut(index) {
                 device.changed = false;
+                self.changed_devices -= 1;
             }
         }
         Ok(())
@@ -105,20 +110,19 @@ impl<S: Store> Pool<S> {
 
     /// Puts the counts of the metadata blocks into their tree and bitmaps.
     fn put_counts(&mut self) -> Result<(), Error> {
-        // Nodes of that tree have counts of 1: to change it adds nothing to this list.
-        let mut overflowed = mem::take(&mut self.core.space.overflowed);
-        overflowed.sort_unstable();
-        let mut last = None;
-        for &block in overflowed.iter() {
-            if last.replace(block) == Some(block) {
-                continue;
-            }
+        // Nodes of that tree have counts of 1: to change it adds nothing to what is left to do.
+        let mut next = 0;
+        while self.core.space.overflows > 0 {
+            let Some(block) = self.core.space.overflowed.find_set(next, self.core.space.blocks()) else { break };
+            self.core.space.overflowed.set(block, false);
+            self.core.space.overflows -= 1;
             let (root, count) = (self.overflow_root, self.core.space.count(block));
             self.overflow_root = if count >= OVERFLOW {
                 tree::insert::<Overflow, S>(&mut self.core, root, block, count.into())?.0
             } else {
                 tree::remove::<Overflow, S>(&mut self.core, root, block, block + 1)?.0
             };
+            next = block + 1;
         }
         self.index_block = self.move_block(self.index_block, Kind::Index)?;
         while self.move_bitmaps()? {}

@@ -23,6 +23,9 @@ use zerocopy::little_endian::U32;
 /// Blocks of a window: 4 MiB of the smallest data blocks.
 pub const WINDOW: u64 = 64;
 
+/// Runs of blocks that wait to be discarded, or are being discarded, at most. What is given up beyond is not discarded.
+pub const DISCARDS_MAX: usize = 4096;
+
 /// The tree of the data bitmaps' index entries.
 #[derive(Clone, Copy, Debug)]
 pub struct DataIndex;
@@ -77,7 +80,11 @@ pub struct DataSpace<S: Memory> {
     passdown: bool,
     /// What this transaction gave up; after the commit, what is to be discarded.
     given_up: S::Array<Run>,
-    pub(super) to_discard: S::Array<Run>,
+    to_discard: S::Array<Run>,
+    /// Runs that are being discarded.
+    discarding: usize,
+    /// Blocks that were given up when too many runs waited.
+    pub(super) not_discarded: u64,
     /// Sorted, apart from each other.
     pins: S::Array<Run>,
     /// What is left of each stream's window; pinned.
@@ -104,6 +111,8 @@ impl<S: Memory> DataSpace<S> {
             passdown,
             given_up: S::Array::default(),
             to_discard: S::Array::default(),
+            discarding: 0,
+            not_discarded: 0,
             pins: S::Array::default(),
             windows: S::array(Run::default(), streams.max(1))?,
             cursor: 0,
@@ -173,14 +182,60 @@ impl<S: Memory> DataSpace<S> {
         if !self.passdown {
             return Ok(());
         }
+        let joins = self.given_up.last().is_some_and(|last| last.end == block);
+        if !joins && self.discards() >= DISCARDS_MAX {
+            self.not_discarded = self.not_discarded.saturating_add(1);
+            return Ok(());
+        }
         self.pin(Run { begin: block, end: block + 1 })?;
         if breaks(Mutant::DiscardOrder) {
             return Ok(self.to_discard.push(Run { begin: block, end: block + 1 })?);
         }
         match self.given_up.last_mut() {
-            Some(last) if last.end == block => last.end += 1,
+            Some(last) if joins => last.end += 1,
             _ => self.given_up.push(Run { begin: block, end: block + 1 })?,
         }
+        Ok(())
+    }
+
+    /// Runs that wait to be discarded, or are being discarded.
+    fn discards(&self) -> usize {
+        self.given_up.len() + self.to_discard.len() + self.discarding
+    }
+
+    /// How many blocks can be given up, at least one, and all of them be discarded.
+    ///
+    /// # Errors
+    ///
+    /// Not one, before a commit or a discard.
+    pub(super) fn discards_left(&self) -> Result<u64, Error> {
+        match DISCARDS_MAX.saturating_sub(self.discards()) as u64 {
+            _ if !self.passdown => Ok(u64::MAX),
+            0 => Err(self.discards_full()),
+            left => Ok(left),
+        }
+    }
+
+    /// What has to be done before more can be given up.
+    pub(super) fn discards_full(&self) -> Error {
+        if self.to_discard.is_empty() && self.discarding == 0 {
+            Error::CommitFirst
+        } else {
+            Error::DiscardFirst
+        }
+    }
+
+    /// The next run to be discarded.
+    pub(super) fn next_discard(&mut self) -> Option<Run> {
+        let run = self.to_discard.pop()?;
+        self.discarding += 1;
+        Some(run)
+    }
+
+    /// It has been.
+    pub(super) fn discarded(&mut self, run: Run) -> Result<(), Error> {
+        self.unpin(run)?;
+        self.discarding = self.discarding.saturating_sub(1);
         Ok(())
     }
 
@@ -261,6 +316,24 @@ impl<S: Store> Core<S> {
             OVERFLOW => self.overflow_count(block.0),
             count => Ok(count),
         }
+    }
+
+    /// How many of these data blocks have one reference.
+    ///
+    /// # Errors
+    ///
+    /// A block of metadata cannot be read or is damaged.
+    pub fn single_data(&mut self, run: Run) -> Result<u64, Error> {
+        let (mut begin, mut single) = (run.begin, 0);
+        while begin < run.end {
+            let (bitmap, first) = space::place(begin);
+            let last = BITMAP_ENTRIES.min((run.end - begin).saturating_add(u64::from(first))) as u32;
+            let at = self.data_entry(self.data.index_root, bitmap)?.block.get();
+            let counts = self.bitmap(MetadataBlock(at))?;
+            single += (first..last).filter(|&entry| space::count(counts, entry) == 1).count() as u64;
+            begin += u64::from(last - first);
+        }
+        Ok(single)
     }
 
     fn overflow_count(&mut self, block: u64) -> Result<u32, Error> {
@@ -348,7 +421,7 @@ impl<S: Store> Core<S> {
                 (1, true) => 2,
                 (2, false) => 1,
                 (1, false) => {
-                    free += 1;
+                    free = free.checked_add(1).ok_or(Error::Damaged(at, Damage::Count(block)))?;
                     none_before = none_before.min(entry);
                     data.allocated = data.allocated.saturating_sub(1);
                     data.freed += 1;
@@ -389,7 +462,7 @@ impl<S: Store> Core<S> {
     ///
     /// # Errors
     ///
-    /// There is none: [`Error::CommitFirst`] if there will be after a commit.
+    /// There is none: [`Error::CommitFirst`] or [`Error::DiscardFirst`] if there will be after that.
     pub fn take_data(&mut self, stream: usize, want: u64) -> Result<Run, Error> {
         if self.window(stream).is_empty() {
             let found = match self.find_free(self.data.cursor, want.max(WINDOW))? {
@@ -405,6 +478,7 @@ impl<S: Store> Core<S> {
                 None if self.data.freed > 0 || self.data.blocks > self.data.committed_blocks => {
                     return Err(Error::CommitFirst)
                 }
+                None if self.data.discards() > 0 => return Err(self.data.discards_full()),
                 None => return Err(Error::DataFull),
             };
             self.data.pin(run)?;
@@ -412,7 +486,7 @@ impl<S: Store> Core<S> {
             self.set_window(stream, run);
         }
         let window = self.window(stream);
-        let taken = Run { begin: window.begin, end: window.end.min(window.begin + want) };
+        let taken = Run { begin: window.begin, end: window.end.min(window.begin.saturating_add(want)) };
         self.set_window(stream, Run { begin: taken.end, end: window.end });
         Ok(taken)
     }

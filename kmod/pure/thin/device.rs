@@ -9,15 +9,21 @@
 use super::data::Run;
 use super::error::{Damage, Error};
 use super::mapping::{DeviceDetails, Devices, Mappings};
-use super::node::{is_internal, Node};
+use super::node::{is_internal, Node, Value};
 use super::pool::{Device, Pool};
 use super::store::{Array, Store};
 use super::superblock::LAST_TIME;
-use super::tree::{self, DEPTH_USUAL};
+use super::tree::{self, Visits};
 use super::value::{Details, Mapping, LAST_DEVICE};
 use crate::pure::units::{DataBlock, MetadataBlock, VirtualBlock};
 use core::ops::ControlFlow;
 use zerocopy::little_endian::U64;
+
+/// Devices that are kept in memory: those that a transaction changed, and others as long as there is room.
+pub const DEVICES_MAX: usize = 16_384;
+
+/// Devices that one transaction can change.
+pub const CHANGED_MAX: u64 = 8192;
 
 /// Virtual blocks in a row whose data blocks are in a row, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +36,17 @@ pub struct MappedRun {
     pub length: u64,
     /// They may be another device's too: to be copied before they are written to.
     pub shared: bool,
+}
+
+/// What a device has, in blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// All that it maps.
+    pub mapped: u64,
+    /// What other devices, or the metadata snapshot, have too.
+    pub shared: u64,
+    /// What its deletion would free.
+    pub exclusive: u64,
 }
 
 /// What [`Pool::remove`] did.
@@ -53,6 +70,7 @@ pub enum Deletion {
 impl<S: Store> Pool<S> {
     /// Where a device is in the table of those that are known; reads it if it is not.
     fn device(&mut self, id: u64) -> Result<usize, Error> {
+        self.readable()?;
         match self.devices.binary_search_by_key(&id, |device| device.id) {
             Ok(index) => Ok(index),
             Err(index) => {
@@ -60,6 +78,7 @@ impl<S: Store> Pool<S> {
                 let root = tree::lookup::<Devices, S>(&mut self.core, mapping, id)?;
                 let details = tree::lookup::<DeviceDetails, S>(&mut self.core, details, id)?;
                 let (Some(root), Some(details)) = (root, details) else { return Err(Error::NoDevice(id)) };
+                let index = if self.devices.len() < DEVICES_MAX { index } else { self.forget_most(id) };
                 self.enter(index, Device { id, root: MetadataBlock(root.get()), details, changed: false })?;
                 Ok(index)
             }
@@ -74,12 +93,25 @@ impl<S: Store> Pool<S> {
         Ok(())
     }
 
+    /// Forgets all devices that did not change; where this one is to be entered then.
+    fn forget_most(&mut self, id: u64) -> usize {
+        let mut kept = 0;
+        for index in 0..self.devices.len() {
+            if self.devices.get(index).is_some_and(|device| device.changed) {
+                self.devices.swap(kept, index);
+                kept += 1;
+            }
+        }
+        self.devices.truncate(kept);
+        self.devices.partition_point(|device| device.id < id)
+    }
+
     fn forget(&mut self, id: u64) {
         if let Ok(index) = self.devices.binary_search_by_key(&id, |device| device.id) {
             if let Some(behind) = self.devices.get_mut(index..) {
                 behind.rotate_left(1);
             }
-            self.devices.pop();
+            self.changed_devices -= self.devices.pop().map_or(0, |device| u64::from(device.changed));
         }
     }
 
@@ -107,10 +139,19 @@ impl<S: Store> Pool<S> {
             self.superblock.mapping_root = root.0.into();
             if let Some(device) = self.devices.get_mut(index) {
                 device.changed = true;
+                self.changed_devices += 1;
             }
             self.changed = true;
         }
         self.known(index)
+    }
+
+    /// Whether so many more devices can be changed before a commit.
+    fn may_change(&self, more: usize) -> Result<(), Error> {
+        match self.changed_devices.saturating_add(more as u64) {
+            changed if changed <= CHANGED_MAX => Ok(()),
+            _ => Err(Error::CommitFirst),
+        }
     }
 
     fn update(&mut self, index: usize, root: MetadataBlock, details: Details) {
@@ -138,7 +179,7 @@ impl<S: Store> Pool<S> {
     pub fn create_thin(&mut self, id: u64) -> Result<(), Error> {
         self.usable()?;
         self.must_be_free(id)?;
-        self.room(3 * DEPTH_USUAL + 1, false)?;
+        self.room_to_create()?;
         self.change(|pool| {
             let root = tree::create::<Mappings, S>(&mut pool.core)?;
             let time = pool.superblock.time;
@@ -170,6 +211,10 @@ impl<S: Store> Pool<S> {
     /// A new id is taken, or an origin is not there; or there is no room, or the clock has come to its end.
     pub fn create_snapshots(&mut self, pairs: &[(u64, u64)]) -> Result<(), Error> {
         self.usable()?;
+        if pairs.is_empty() {
+            return Ok(());
+        }
+        self.may_change(pairs.len())?;
         for (position, &(new, origin)) in pairs.iter().enumerate() {
             self.must_be_free(new)?;
             self.device(origin)?;
@@ -177,11 +222,11 @@ impl<S: Store> Pool<S> {
                 return Err(Error::DeviceExists(new));
             }
         }
-        self.room(4 * DEPTH_USUAL * pairs.len() as u64, false)?;
         let time = self.time() + 1;
         if time > LAST_TIME {
             return Err(Error::ClockEnd);
         }
+        self.room_to_snapshot(pairs.len() as u64)?;
         self.change(|pool| {
             pool.superblock.time = time.into();
             for &(new, origin) in pairs {
@@ -245,7 +290,7 @@ impl<S: Store> Pool<S> {
                 let shared = device.details.shares(mapping);
                 match &mut last {
                     Some(run)
-                        if run.begin.0 + run.length == key.get()
+                        if run.begin.0.checked_add(run.length) == Some(key.get())
                             && run.data.0 + run.length == mapping.block.0
                             && run.shared == shared =>
                     {
@@ -277,8 +322,11 @@ impl<S: Store> Pool<S> {
     /// There is no such device; or there is no room.
     pub fn insert(&mut self, id: u64, begin: VirtualBlock, run: Run) -> Result<(), Error> {
         self.usable()?;
+        begin.0.checked_add(run.len()).ok_or(Error::Range(u64::MAX))?;
         let index = self.device(id)?;
-        self.room(self.for_insert(run.len()), false)?;
+        let device = self.known(index)?;
+        self.may_change(1)?;
+        self.room_to_insert(&device, begin.0, run.len())?;
         self.change(|pool| {
             let device = pool.begin_change(index)?;
             let time = pool.time();
@@ -286,7 +334,8 @@ impl<S: Store> Pool<S> {
             pool.core.data.unpin(run)?;
             let value = |key| Mapping { block: DataBlock(run.begin + (key - begin.0)), time }.pack();
             let (root, new) = tree::insert_run::<Mappings, S>(&mut pool.core, device.root, begin.0, run.len(), &value)?;
-            let mapped = device.details.mapped_blocks.get() + new;
+            let mapped = device.details.mapped_blocks.get().checked_add(new);
+            let mapped = mapped.ok_or(Error::Damaged(pool.details_root(), Damage::Count(id)))?;
             pool.update(index, root, Details { mapped_blocks: mapped.into(), ..device.details });
             Ok(())
         })
@@ -301,9 +350,10 @@ impl<S: Store> Pool<S> {
         self.usable()?;
         let index = self.device(id)?;
         let device = self.known(index)?;
-        let mut budget = budget.max(1);
+        self.may_change(1)?;
+        let mut budget = budget.clamp(1, self.core.data.discards_left()?);
         // As much as there is room for.
-        while let Err(error) = self.room(self.for_remove(budget), true) {
+        while let Err(error) = self.room_to_remove(device.root, budget) {
             if budget == 1 {
                 return Err(error);
             }
@@ -332,26 +382,53 @@ impl<S: Store> Pool<S> {
     pub fn delete(&mut self, id: u64, budget: u64) -> Result<Deletion, Error> {
         self.usable()?;
         let index = self.device(id)?;
-        self.room(self.for_remove(1), true)?;
+        let device = self.known(index)?;
+        self.may_change(1)?;
+        // What is given up at once ends with a leaf.
+        let leaf = <U64 as Value>::MAX as u64;
+        let left = self.core.data.discards_left()?.checked_sub(leaf).filter(|&left| left > 0);
+        let mut budget = budget.clamp(1, left.ok_or_else(|| self.core.data.discards_full())?);
+        while let Err(error) = self.room_to_delete(device.root, budget.saturating_add(leaf)) {
+            if budget == 1 {
+                return Err(error);
+            }
+            budget /= 2;
+        }
         let device = self.change(|pool| pool.begin_change(index))?;
-        let budget = budget.max(1);
-        let own = tree::own_part::<Mappings, S>(&mut self.core, device.root, budget)?;
-        if own.is_some() || self.room(self.for_remove(budget), true).is_err() {
-            self.remove(id, VirtualBlock(0), VirtualBlock(u64::MAX), budget)?;
+        if let Some(stop) = tree::own_part::<Mappings, S>(&mut self.core, device.root, budget)? {
+            self.change(|pool| {
+                let (root, removed) = tree::remove::<Mappings, S>(&mut pool.core, device.root, 0, stop)?;
+                let mapped = device.details.mapped_blocks.get().saturating_sub(removed);
+                pool.update(index, root, Details { mapped_blocks: mapped.into(), ..device.details });
+                Ok(())
+            })?;
             return Ok(Deletion::Unfinished);
         }
         self.change(|pool| {
             // The tree of devices must have the root that is to be given up.
             pool.put_devices()?;
             let (mapping, details) = (pool.mapping_root(), pool.details_root());
-            let (mapping, _) = tree::remove::<Devices, S>(&mut pool.core, mapping, id, id + 1)?;
-            let (details, _) = tree::remove::<DeviceDetails, S>(&mut pool.core, details, id, id + 1)?;
+            let (mapping, _) = tree::remove::<Devices, S>(&mut pool.core, mapping, id, id.saturating_add(1))?;
+            let (details, _) = tree::remove::<DeviceDetails, S>(&mut pool.core, details, id, id.saturating_add(1))?;
             pool.superblock.mapping_root = mapping.0.into();
             pool.superblock.details_root = details.0.into();
             pool.forget(id);
             pool.changed = true;
             Ok(Deletion::Done)
         })
+    }
+
+    /// What a device has of the pool: exact, at the cost of [`exclusive`](Self::exclusive).
+    ///
+    /// # Errors
+    ///
+    /// There is no such device; or metadata cannot be read or is damaged.
+    pub fn usage(&mut self, id: u64) -> Result<Usage, Error> {
+        let mapped = self.details(id)?.mapped_blocks.get();
+        let exclusive = self.exclusive(id)?;
+        let shared = mapped.checked_sub(exclusive);
+        let shared = shared.ok_or(Error::Damaged(self.details_root(), Damage::Count(id)))?;
+        Ok(Usage { mapped, shared, exclusive })
     }
 
     /// How many of a device's data blocks nothing else refers to: what its deletion would free.
@@ -370,26 +447,28 @@ impl<S: Store> Pool<S> {
         if tree::is_shared::<Devices, S>(&mut self.core, mapping, id)? {
             return Ok(0);
         }
-        self.exclusive_below(device.root, 0)
+        let mut visits = Visits::of(self.metadata_blocks());
+        self.exclusive_below(device.root, 0, &mut visits)
     }
 
-    fn exclusive_below(&mut self, at: MetadataBlock, depth: usize) -> Result<u64, Error> {
-        if depth > tree::DEPTH_MAX {
-            return Err(Error::Damaged(at, Damage::Depth));
-        }
+    fn exclusive_below(&mut self, at: MetadataBlock, depth: usize, visits: &mut Visits) -> Result<u64, Error> {
+        visits.come(at, depth)?;
         if self.core.count(at)? > 1 {
             return Ok(0);
         }
         let block = self.core.node::<U64>(at)?;
         let (internal, entries) = (is_internal(block), Node::<U64>::of(block).len());
         let mut sum = 0;
+        if !internal {
+            Mappings::runs(&mut self.core, at, 0, entries, &mut |core, run| {
+                sum += core.single_data(run)?;
+                Ok(())
+            })?;
+            return Ok(sum);
+        }
         for index in 0..entries {
-            let Some(value) = Node::<U64>::of(self.core.node::<U64>(at)?).value(index) else { break };
-            sum += if internal {
-                self.exclusive_below(MetadataBlock(value.get()), depth + 1)?
-            } else {
-                u64::from(self.core.data_count(Mapping::unpack(value).block)? == 1)
-            };
+            let Some(child) = Node::<U64>::of(self.core.node::<U64>(at)?).child(index) else { break };
+            sum += self.exclusive_below(child, depth + 1, visits)?;
         }
         Ok(sum)
     }

@@ -31,8 +31,12 @@ pub enum Error {
     MetadataFull,
     /// There is no room for more data.
     DataFull,
-    /// There is no room for more data now; there will be after a commit.
+    /// There is no room now; there will be after a commit.
     CommitFirst,
+    /// There is no room now; there will be when what was given up has been discarded.
+    DiscardFirst,
+    /// The metadata has to be checked before it is changed.
+    NeedsCheck,
     /// A change was not finished: the transaction has to be aborted.
     Broken,
     /// The metadata is of more blocks than the device has.
@@ -61,6 +65,8 @@ pub enum Error {
     DeviceExists(u64),
     /// Not a device id.
     DeviceId(u64),
+    /// Virtual blocks behind the last that there can be; the first of them.
+    Range(u64),
     /// No more snapshots can be taken in this pool.
     ClockEnd,
 }
@@ -88,6 +94,10 @@ pub enum Damage {
     Unreferenced(u64),
     /// A count of 3 and more is in the bitmap only.
     Overflow(u64),
+    /// A count is larger than any can be, or smaller than 0.
+    Count(u64),
+    /// The superblock says that the data device has so many blocks: more than metadata of its size can describe.
+    DataBlocks(u64),
 }
 
 impl From<NoMemory> for Error {
@@ -98,32 +108,83 @@ impl From<NoMemory> for Error {
 
 impl core::error::Error for Error {}
 
+/// An error without the advice.
+#[derive(Clone, Copy, Debug)]
+pub struct What<'a>(&'a Error);
+
+impl fmt::Display for What<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Error::Memory => f.write_str("out of memory"),
+            Error::Read(at) => write!(f, "metadata block {} cannot be read", at.0),
+            Error::Write => f.write_str("the metadata device cannot be written"),
+            Error::Flush => f.write_str("the metadata device cannot be flushed"),
+            Error::FlushData => f.write_str("the data device cannot be flushed"),
+            Error::Damaged(at, damage) => write!(f, "metadata block {}: {damage}", at.0),
+            Error::Refused(refusal) => write!(f, "superblock: {refusal}"),
+            Error::MetadataFull => f.write_str("the metadata device is full"),
+            Error::DataFull => f.write_str("the data device is full"),
+            Error::CommitFirst => f.write_str("there is no room before a commit"),
+            Error::DiscardFirst => f.write_str("there is no room before what was given up is discarded"),
+            Error::NeedsCheck => f.write_str("superblock: the metadata has to be checked before it is changed"),
+            Error::Broken => f.write_str("a change was not finished"),
+            Error::Truncated { blocks, device } => {
+                write!(f, "superblock: the metadata has {blocks} blocks, but the device only {device}")
+            }
+            Error::Shrink { now, wanted } => {
+                write!(f, "cannot go from {now} data blocks to {wanted}: a pool does not become smaller")
+            }
+            Error::TransactionId(id) => write!(f, "the transaction id is {id}: somebody else changed the pool"),
+            Error::Held(at) => write!(f, "there is a metadata snapshot already, at block {}", at.0),
+            Error::NotHeld => f.write_str("there is no metadata snapshot"),
+            Error::NoDevice(id) => write!(f, "there is no thin device {id}"),
+            Error::DeviceExists(id) => write!(f, "there is a thin device {id} already"),
+            Error::DeviceId(id) => write!(f, "{id} is no device id: they end at {LAST_DEVICE}"),
+            Error::Range(block) => write!(f, "there is no virtual block {block}"),
+            Error::ClockEnd => write!(f, "{LAST_TIME} snapshots have been taken in this pool: it cannot take more"),
+        }
+    }
+}
+
+impl Error {
+    /// What is wrong, without what to do about it.
+    pub const fn what(&self) -> What<'_> {
+        What(self)
+    }
+
+    /// What to do about it.
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::Memory => "free some and try again",
+            Self::Read(_) | Self::Write | Self::Flush => "see to the metadata device, then open the pool again",
+            Self::FlushData => "see to the data device, then open the pool again",
+            Self::Damaged(_, Damage::NotOwn) => "abort the transaction, and report this",
+            Self::Damaged(MetadataBlock(0), Damage::Frame(..)) => "name the metadata device of a pool, or repair it",
+            Self::Damaged(..) => "check the metadata and repair it",
+            Self::Refused(refusal) => refusal.advice(),
+            Self::MetadataFull => "extend it, or delete snapshots",
+            Self::DataFull => "extend it, or discard what is not needed",
+            Self::CommitFirst => "commit and try again",
+            Self::DiscardFirst => "discard that and try again",
+            Self::NeedsCheck => "check it, repair it if need be, and clear the mark",
+            Self::Broken => "abort the transaction",
+            Self::Truncated { .. } => "give the device back its size",
+            Self::Shrink { .. } => "copy its volumes to a smaller one",
+            Self::TransactionId(_) => "read its state again",
+            Self::Held(_) => "release it first",
+            Self::NotHeld => "reserve one first",
+            Self::NoDevice(_) => "name one that there is",
+            Self::DeviceExists(_) => "choose another id, or delete it first",
+            Self::DeviceId(_) => "choose a smaller one",
+            Self::Range(_) => "stay before it",
+            Self::ClockEnd => "copy its volumes to a new one",
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Memory => f.write_str("out of memory"),
-            Self::Read(at) => write!(f, "metadata block {} cannot be read", at.0),
-            Self::Write => f.write_str("the metadata device cannot be written"),
-            Self::Flush => f.write_str("the metadata device cannot be flushed"),
-            Self::FlushData => f.write_str("the data device cannot be flushed"),
-            Self::Damaged(at, damage) => write!(f, "metadata block {}: {damage}", at.0),
-            Self::Refused(refusal) => write!(f, "superblock: {refusal}"),
-            Self::MetadataFull => f.write_str("the metadata device is full: extend it, or remove snapshots"),
-            Self::DataFull => f.write_str("the data device is full: extend it, or discard what is not needed"),
-            Self::CommitFirst => f.write_str("what was given up can be used after a commit"),
-            Self::Broken => f.write_str("a change was not finished: abort the transaction"),
-            Self::Truncated { blocks, device } => {
-                write!(f, "the metadata has {blocks} blocks, but the device only {device}: give it back its size")
-            }
-            Self::Shrink { now, wanted } => write!(f, "cannot go from {now} data blocks to {wanted}"),
-            Self::TransactionId(id) => write!(f, "the transaction id is {id}: somebody else changed the pool"),
-            Self::Held(at) => write!(f, "there is a metadata snapshot already, at block {}: release it first", at.0),
-            Self::NotHeld => f.write_str("there is no metadata snapshot"),
-            Self::NoDevice(id) => write!(f, "there is no thin device {id}"),
-            Self::DeviceExists(id) => write!(f, "there is a thin device {id} already"),
-            Self::DeviceId(id) => write!(f, "{id} is no device id: they end at {LAST_DEVICE}"),
-            Self::ClockEnd => write!(f, "{LAST_TIME} snapshots have been taken in this pool: it cannot take more"),
-        }
+        write!(f, "{}; {}", self.what(), self.advice())
     }
 }
 
@@ -136,9 +197,11 @@ impl fmt::Display for Damage {
             Self::Key(key) => write!(f, "key {key} does not belong here"),
             Self::Child(child) => write!(f, "names block {}, which is past the end of the metadata device", child.0),
             Self::Data(block) => write!(f, "names data block {}, which is past the end of the data device", block.0),
-            Self::NotOwn => f.write_str("about to be changed, but still needed: please report this"),
+            Self::NotOwn => f.write_str("about to be changed, but still needed: a mistake of this program"),
             Self::Depth => f.write_str("the tree is deeper than it can be, or a loop"),
             Self::Unreferenced(block) => write!(f, "block {block} is in use, but its reference count is 0"),
+            Self::Count(number) => write!(f, "the count of {number} cannot be what it is"),
+            Self::DataBlocks(blocks) => write!(f, "says {blocks} data blocks, more than its metadata can describe"),
             Self::Overflow(block) => write!(f, "block {block} has a large reference count that is not in the tree"),
         }
     }

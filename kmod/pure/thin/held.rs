@@ -34,6 +34,7 @@ impl<S: Store> Pool<S> {
             return Err(Error::Held(at));
         }
         self.commit()?;
+        self.room_to_hold()?;
         let at = self.change(|pool| {
             let at = pool.core.allocate(Kind::Superblock)?;
             let nothing = Self::area(Root::default());
@@ -63,6 +64,7 @@ impl<S: Store> Pool<S> {
     pub fn release_snapshot(&mut self) -> Result<(), Error> {
         self.usable()?;
         let at = self.held_root().ok_or(Error::NotHeld)?;
+        self.room_to_release()?;
         self.change(|pool| {
             pool.changed = true;
             let frame = pool.core.cache.read(at, Kind::Superblock, |_| Ok(()))?;

@@ -53,17 +53,20 @@ impl Tree for DeviceDetails {
 #[derive(Clone, Copy, Debug)]
 pub struct Mappings;
 
+/// Counts a run of data blocks.
+type Count<'a, S> = &'a mut dyn FnMut(&mut Core<S>, Run) -> Result<(), Error>;
+
 /// Runs that are collected before they are counted.
 const BATCH: usize = 32;
 
 impl Mappings {
     /// Calls `count` with the runs of data blocks that some entries of a leaf name.
-    fn runs<S: Store>(
+    pub(super) fn runs<S: Store>(
         core: &mut Core<S>,
         leaf: MetadataBlock,
         from: usize,
         to: usize,
-        count: fn(&mut Core<S>, Run) -> Result<(), Error>,
+        count: Count<'_, S>,
     ) -> Result<(), Error> {
         let mut next = from;
         while next < to {
@@ -98,11 +101,11 @@ impl Tree for Mappings {
 
     fn hold<S: Store>(core: &mut Core<S>, leaf: MetadataBlock) -> Result<(), Error> {
         let entries = Node::<U64>::of(core.node::<U64>(leaf)?).len();
-        Self::runs(core, leaf, 0, entries, Core::hold_data)
+        Self::runs(core, leaf, 0, entries, &mut Core::hold_data)
     }
 
     fn release<S: Store>(core: &mut Core<S>, leaf: MetadataBlock, from: usize, to: usize) -> Result<(), Error> {
-        Self::runs(core, leaf, from, to, Core::release_data)
+        Self::runs(core, leaf, from, to, &mut Core::release_data)
     }
 
     /// The same block, mapped at another time, is not given up.

@@ -18,12 +18,21 @@ pub enum Mutant {
     Share,
     /// What is given up is discarded before the transaction is durable.
     DiscardOrder,
+    /// What is read when a pool is opened is not made durable.
+    Reopen,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::CommitOrder, Self::ReuseMetadata, Self::ReuseData, Self::Pin, Self::Share, Self::DiscardOrder];
+    pub const ALL: [Self; 7] = [
+        Self::CommitOrder,
+        Self::ReuseMetadata,
+        Self::ReuseData,
+        Self::Pin,
+        Self::Share,
+        Self::DiscardOrder,
+        Self::Reopen,
+    ];
 }
 
 #[cfg(feature = "mutants")]

@@ -12,6 +12,7 @@ use super::cache::Cache;
 use super::data::{DataIndex, DataSpace, Overflow};
 use super::error::{Damage, Error};
 use super::mapping::{DeviceDetails, Devices};
+use super::mutant::{breaks, Mutant};
 use super::node::Node;
 use super::space::{self, IndexBlock, IndexEntry, BITMAP_ENTRIES, METADATA_MAX, OVERFLOW};
 use super::store::{Array, Store};
@@ -53,6 +54,8 @@ pub struct Pool<S: Store> {
     pub(super) overflow_root: MetadataBlock,
     /// Devices that were asked for, by id.
     pub(super) devices: S::Array<Device>,
+    /// How many of them changed.
+    pub(super) changed_devices: u64,
     /// Something differs from the last transaction.
     pub(super) changed: bool,
     /// A change was not finished.
@@ -61,7 +64,8 @@ pub struct Pool<S: Store> {
 }
 
 impl<S: Store> Pool<S> {
-    /// Reads the metadata that is there.
+    /// Reads the metadata that is there. If it [has to be checked](Self::needs_check), or has features that are not known and that
+    /// allow no more, it can be read and not changed.
     ///
     /// # Errors
     ///
@@ -87,6 +91,7 @@ impl<S: Store> Pool<S> {
             index_block: MetadataBlock(0),
             overflow_root: MetadataBlock(0),
             devices: S::Array::default(),
+            changed_devices: 0,
             changed: false,
             broken: false,
             options,
@@ -144,12 +149,19 @@ impl<S: Store> Pool<S> {
 
     /// Reads everything from the superblock on.
     fn load(&mut self) -> Result<(), Error> {
+        // What is read may be in the device's cache only: a superblock whose flush failed, or whose writer died before. What it
+        // gave up must not be used again while a crash may lead back to the one before it.
+        if !breaks(Mutant::Reopen) {
+            self.store().flush().map_err(|_| Error::Flush)?;
+        }
         let mut bytes: Block = [0; BLOCK_SIZE];
         let superblock = superblock::read(self.core.cache.store(), MetadataBlock(0), &mut bytes)?;
+        superblock.check_size(self.core.cache.store().metadata_blocks())?;
         let root = superblock.metadata_space.root;
-        let (blocks, device) = (root.blocks.get(), self.core.cache.store().metadata_blocks());
-        if blocks > METADATA_MAX || blocks > device {
-            return Err(Error::Truncated { blocks, device });
+        let blocks = root.blocks.get();
+        let data = superblock.data_space.root;
+        if data.allocated.get() > data.blocks.get() {
+            return Err(Error::Damaged(MetadataBlock(0), Damage::Count(data.allocated.get())));
         }
         let Options { streams, passdown, .. } = self.options;
         self.core.data = DataSpace::new(&superblock.data_space.root, streams, passdown)?;
@@ -158,6 +170,7 @@ impl<S: Store> Pool<S> {
         self.overflow_root = MetadataBlock(root.overflow_root.get());
         self.load_counts(blocks)?;
         self.devices.truncate(0);
+        self.changed_devices = 0;
         self.superblock = superblock;
         (self.changed, self.broken) = (false, false);
         Ok(())
@@ -266,6 +279,7 @@ impl<S: Store> Pool<S> {
             return Err(Error::Shrink { now: old, wanted: blocks });
         }
         let (first, last) = (old.div_ceil(BITMAP_ENTRIES), blocks.div_ceil(BITMAP_ENTRIES));
+        self.room_to_grow(last - first)?;
         self.changed = true;
         self.change(|pool| {
             for bitmap in first..last {
@@ -284,7 +298,7 @@ impl<S: Store> Pool<S> {
     ///
     /// # Errors
     ///
-    /// It is smaller than it was; or there is no memory.
+    /// It is smaller than it was; or has so little more that there is no room for what describes it; or there is no memory.
     pub fn grow_metadata(&mut self) -> Result<(), Error> {
         self.usable()?;
         let (old, device) = (self.metadata_blocks(), self.store().metadata_blocks());
@@ -292,6 +306,10 @@ impl<S: Store> Pool<S> {
             return Err(Error::Truncated { blocks: old, device });
         }
         let blocks = device.min(METADATA_MAX);
+        let bitmaps = blocks.div_ceil(BITMAP_ENTRIES) - self.index.len() as u64;
+        if blocks == old || self.metadata_free() + (blocks - old) < self.for_growth(bitmaps)? {
+            return if blocks == old { Ok(()) } else { Err(Error::MetadataFull) };
+        }
         self.changed = true;
         self.change(|pool| {
             pool.core.space.grow(blocks)?;
@@ -307,13 +325,24 @@ impl<S: Store> Pool<S> {
         })
     }
 
-    /// Whether something can be changed.
-    pub(super) fn usable(&self) -> Result<(), Error> {
+    /// Whether the superblock says that the metadata has to be checked before it is changed.
+    pub fn needs_check(&self) -> bool {
+        self.superblock.needs_check()
+    }
+
+    /// Whether something can be read.
+    pub(super) fn readable(&self) -> Result<(), Error> {
         if self.broken {
             Err(Error::Broken)
         } else {
             Ok(())
         }
+    }
+
+    /// Whether something can be changed.
+    pub(super) fn usable(&self) -> Result<(), Error> {
+        self.readable()?;
+        self.superblock.check_write()
     }
 
     /// Does a change that may fail half done.
@@ -327,7 +356,8 @@ impl<S: Store> Pool<S> {
     ///
     /// # Errors
     ///
-    /// There are none.
+    /// There are none: [`Error::CommitFirst`] or [`Error::DiscardFirst`] if there will be after that. Then the caller does it, once,
+    /// and asks again: a commit is never hidden in here, because what it makes durable is the caller's.
     pub fn take_data(&mut self, stream: usize, want: u64) -> Result<super::data::Run, Error> {
         self.usable()?;
         self.core.take_data(stream, want)
@@ -343,9 +373,23 @@ impl<S: Store> Pool<S> {
     }
 
     /// Data blocks to be discarded: a committed transaction gave them up, and nobody can take them before
-    /// [`give_back`](Self::give_back) is called for them.
+    /// [`discarded`](Self::discarded) is called for them. They are remembered up to [`DISCARDS_MAX`](super::data::DISCARDS_MAX) runs.
     pub fn next_discard(&mut self) -> Option<super::data::Run> {
-        self.core.data.to_discard.pop()
+        self.core.data.next_discard()
+    }
+
+    /// What [`next_discard`](Self::next_discard) gave has been discarded, or could not be, and can be taken.
+    ///
+    /// # Errors
+    ///
+    /// There was no memory.
+    pub fn discarded(&mut self, run: super::data::Run) -> Result<(), Error> {
+        self.core.data.discarded(run)
+    }
+
+    /// Data blocks that were given up and will not be discarded, because too many others wait for it.
+    pub fn not_discarded(&self) -> u64 {
+        self.core.data.not_discarded
     }
 
     /// How many references a data block has.
@@ -354,7 +398,13 @@ impl<S: Store> Pool<S> {
     ///
     /// A block of metadata cannot be read or is damaged.
     pub fn data_count(&mut self, block: DataBlock) -> Result<u32, Error> {
+        self.readable()?;
         self.core.data_count(block)
+    }
+
+    /// How many references a metadata block has.
+    pub fn metadata_count(&self, at: MetadataBlock) -> u32 {
+        self.core.space.count(at.0)
     }
 
     /// The space for the root of a space map in the superblock.

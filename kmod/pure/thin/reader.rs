@@ -48,6 +48,7 @@ impl<S: Store> Reader<S> {
         let mut reader = Self { core, superblock: nothing };
         let mut bytes: Block = [0; BLOCK_SIZE];
         let superblock = superblock::read(reader.core.cache.store(), MetadataBlock(0), &mut bytes)?;
+        superblock.check_size(reader.core.cache.store().metadata_blocks())?;
         reader.superblock = superblock;
         if held {
             let at = MetadataBlock(superblock.held_root.get());
@@ -105,7 +106,8 @@ impl<S: Store> Reader<S> {
             }
             (at, height) = (child, height + 1);
         }
-        self.leaves_below(root, height, tell)
+        let mut visits = tree::Visits::of(self.superblock.metadata_space.root.blocks.get());
+        self.leaves_below(root, height, tell, &mut visits)
     }
 
     fn child(block: &Block, index: usize) -> Option<MetadataBlock> {
@@ -117,7 +119,9 @@ impl<S: Store> Reader<S> {
         at: MetadataBlock,
         height: usize,
         tell: &mut dyn FnMut(MetadataBlock),
+        visits: &mut tree::Visits,
     ) -> Result<(), Error> {
+        visits.come(at, 0)?;
         let Some(below) = height.checked_sub(1) else {
             tell(at);
             return Ok(());
@@ -131,7 +135,7 @@ impl<S: Store> Reader<S> {
         }
         let mut index = 0;
         while let Some(child) = Self::child(self.core.node::<U64>(at)?, index) {
-            self.leaves_below(child, below, tell)?;
+            self.leaves_below(child, below, tell, visits)?;
             index += 1;
         }
         if index == 0 {

@@ -7,8 +7,9 @@
 
 use super::block::{self, Block, Header, Kind, BLOCK_SIZE};
 use super::error::{Damage, Error};
-use super::space::Root;
+use super::space::{Root, BITMAP_ENTRIES, METADATA_MAX};
 use super::store::Store;
+use super::value::LAST_DATA_BLOCK;
 use crate::pure::units::MetadataBlock;
 use core::fmt;
 use core::mem::offset_of;
@@ -99,6 +100,21 @@ pub enum Refusal {
     DataBlockSize(u32),
     /// The clock is behind its end.
     Time(u32),
+    /// Flags or features that have to be known by whoever writes.
+    ReadOnly(u32),
+}
+
+impl Refusal {
+    /// What to do about it.
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::Magic(_) => "name the metadata device of a pool, or repair it",
+            Self::Version(_) | Self::Features(_) => "use a newer version of this program",
+            Self::ReadOnly(_) => "use a newer version of this program, or only read",
+            Self::MetadataBlockSize(_) | Self::Time(_) => "repair it, or use what wrote it",
+            Self::DataBlockSize(_) => "choose such a size, or repair it",
+        }
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -106,7 +122,7 @@ impl fmt::Display for Refusal {
         match self {
             Self::Magic(magic) => write!(f, "no dm-thin metadata: the magic number is {magic}, not {MAGIC}"),
             Self::Version(version) => write!(f, "metadata version {version} is not known, only {VERSION}"),
-            Self::Features(flags) => write!(f, "unknown features {flags:#x}: use a newer version"),
+            Self::Features(flags) => write!(f, "unknown features {flags:#x}"),
             Self::MetadataBlockSize(size) => {
                 write!(f, "metadata blocks of {size} sectors are not known, only of {METADATA_BLOCK_SECTORS}")
             }
@@ -115,6 +131,7 @@ impl fmt::Display for Refusal {
                 "a data block of {size} sectors: must be a multiple of {DATA_BLOCK_UNIT} from there to {DATA_BLOCK_MAX}"
             ),
             Self::Time(time) => write!(f, "the snapshot clock is at {time}, behind its last value {LAST_TIME}"),
+            Self::ReadOnly(flags) => write!(f, "unknown features {flags:#x}, with which it must not be changed"),
         }
     }
 }
@@ -177,6 +194,36 @@ impl Superblock {
         }
         if self.time.get() > LAST_TIME {
             return Err(Refusal::Time(self.time.get()));
+        }
+        Ok(())
+    }
+
+    /// Whether it can be understood, for writing.
+    ///
+    /// # Errors
+    ///
+    /// Why not: features that are not known, or a check that was asked for.
+    pub fn check_write(&self) -> Result<(), Error> {
+        match (self.header.flags.get() & !NEEDS_CHECK) | self.compat_ro_flags.get() {
+            0 if self.needs_check() => Err(Error::NeedsCheck),
+            0 => Ok(()),
+            flags => Err(Error::Refused(Refusal::ReadOnly(flags))),
+        }
+    }
+
+    /// Whether the space maps can be on a metadata device of so many blocks.
+    ///
+    /// # Errors
+    ///
+    /// The device is too small; or there are more data blocks than there can be bitmaps.
+    pub fn check_size(&self, device: u64) -> Result<(), Error> {
+        let blocks = self.metadata_space.root.blocks.get();
+        if blocks > METADATA_MAX || blocks > device {
+            return Err(Error::Truncated { blocks, device });
+        }
+        let data = self.data_space.root.blocks.get();
+        if data > LAST_DATA_BLOCK + 1 || data > blocks.saturating_mul(BITMAP_ENTRIES) {
+            return Err(Error::Damaged(MetadataBlock(0), Damage::DataBlocks(data)));
         }
         Ok(())
     }

@@ -212,6 +212,7 @@ pub fn insert_run<T: Tree, S: Store>(
     value: &dyn Fn(u64) -> T::Value,
 ) -> Result<(MetadataBlock, u64), Error> {
     let (mut key, end, mut added) = (begin, begin.saturating_add(count), 0);
+    let mut tries = 0;
     while key < end {
         let path;
         (root, path) = shadow_path::<T, S>(core, root, key)?;
@@ -247,9 +248,16 @@ pub fn insert_run<T: Tree, S: Store>(
             }
             added += fit;
         }
-        if key == before {
-            root = relieve::<T, S>(core, root, &path, key)?;
+        if key != before {
+            tries = 0;
+            continue;
         }
+        // Each level is split once, and one is added.
+        tries += 1;
+        if tries > 2 * DEPTH_MAX {
+            return Err(Error::Damaged(path.leaf, Damage::Depth));
+        }
+        root = relieve::<T, S>(core, root, &path, key)?;
     }
     Ok((root, added))
 }
@@ -386,6 +394,10 @@ fn balance<V: Value, S: Store>(
     right: MetadataBlock,
     want: usize,
 ) -> Result<(), Error> {
+    let internal = node::is_internal(core.node::<V>(left)?);
+    if node::is_internal(core.node::<V>(right)?) != internal {
+        return Err(Error::Damaged(right, Damage::Depth));
+    }
     let (one, other) = core.two_mut(left, right)?;
     let (Some(mut one), Some(mut other)) = (NodeMut::<V>::of(one), NodeMut::<V>::of(other)) else {
         return Err(Error::Damaged(left, Damage::Depth));
@@ -467,8 +479,7 @@ fn cut<T: Tree, S: Store>(
         }
         let next = node.key(index + 1).unwrap_or(upper);
         let gone = if key >= begin && next <= end {
-            removed += count::<T, S>(core, old, depth + 1)?;
-            drop_tree::<T, S>(core, old, depth + 1)?;
+            removed += take_down::<T, S>(core, old, depth + 1, true)?;
             true
         } else {
             let child = core.shadow::<T>(old)?;
@@ -489,25 +500,46 @@ fn cut<T: Tree, S: Store>(
     Ok(removed)
 }
 
-/// How many entries the leaves of a tree have.
-///
-/// # Errors
-///
-/// A block cannot be read or is damaged.
-pub fn count<T: Tree, S: Store>(core: &mut Core<S>, at: MetadataBlock, depth: usize) -> Result<u64, Error> {
-    if depth > DEPTH_MAX {
-        return Err(Error::Damaged(at, Damage::Depth));
+/// Nodes that a walk may still come to: one that comes to more than there are blocks goes in circles.
+#[derive(Debug)]
+pub struct Visits(u64);
+
+impl Visits {
+    /// For metadata of so many blocks.
+    pub const fn of(blocks: u64) -> Self {
+        Self(blocks)
     }
+
+    /// The walk comes to a node, so far below the root.
+    ///
+    /// # Errors
+    ///
+    /// It is too deep, or one too many.
+    pub fn come(&mut self, at: MetadataBlock, depth: usize) -> Result<(), Error> {
+        match self.0.checked_sub(1).filter(|_| depth <= DEPTH_MAX) {
+            Some(left) => self.0 = left,
+            None => return Err(Error::Damaged(at, Damage::Depth)),
+        }
+        Ok(())
+    }
+}
+
+/// How many entries the leaves of a tree have.
+fn count<T: Tree, S: Store>(
+    core: &mut Core<S>,
+    at: MetadataBlock,
+    depth: usize,
+    visits: &mut Visits,
+) -> Result<u64, Error> {
+    visits.come(at, depth)?;
     let block = core.node::<T::Value>(at)?;
-    // Entries are counted at the same place in both kinds of nodes.
-    let entries = Node::<U64>::of(block).len();
     if !node::is_internal(block) {
-        return Ok(entries as u64);
+        return Ok(Node::<T::Value>::of(block).len() as u64);
     }
     let mut sum = 0;
-    for index in 0..entries {
+    for index in 0..Node::<U64>::of(block).len() {
         let child = Node::<U64>::of(core.node::<T::Value>(at)?).child(index);
-        sum += count::<T, S>(core, child.ok_or(Error::Damaged(at, Damage::Depth))?, depth + 1)?;
+        sum += count::<T, S>(core, child.ok_or(Error::Damaged(at, Damage::Depth))?, depth + 1, visits)?;
     }
     Ok(sum)
 }
@@ -518,22 +550,39 @@ pub fn count<T: Tree, S: Store>(core: &mut Core<S>, at: MetadataBlock, depth: us
 ///
 /// Half of it may be gone: the transaction is to be aborted.
 pub fn drop_tree<T: Tree, S: Store>(core: &mut Core<S>, at: MetadataBlock, depth: usize) -> Result<(), Error> {
+    take_down::<T, S>(core, at, depth, false).map(|_| ())
+}
+
+/// The same; if they are to be counted, tells how many entries the tree has, and reads what others keep for that, too.
+fn take_down<T: Tree, S: Store>(
+    core: &mut Core<S>,
+    at: MetadataBlock,
+    depth: usize,
+    counted: bool,
+) -> Result<u64, Error> {
     if depth > DEPTH_MAX {
         return Err(Error::Damaged(at, Damage::Depth));
     }
+    let mut sum = 0;
     if core.count(at)? == 1 {
         let block = core.node::<T::Value>(at)?;
-        let (internal, entries) = (node::is_internal(block), Node::<U64>::of(block).len());
-        if internal {
-            for index in 0..entries {
+        if node::is_internal(block) {
+            for index in 0..Node::<U64>::of(block).len() {
                 let child = Node::<U64>::of(core.node::<T::Value>(at)?).child(index);
-                drop_tree::<T, S>(core, child.ok_or(Error::Damaged(at, Damage::Depth))?, depth + 1)?;
+                let child = child.ok_or(Error::Damaged(at, Damage::Depth))?;
+                sum += take_down::<T, S>(core, child, depth + 1, counted)?;
             }
         } else {
+            let entries = Node::<T::Value>::of(block).len();
             T::release(core, at, 0, entries)?;
+            sum = entries as u64;
         }
+    } else if counted {
+        let mut visits = Visits::of(core.space.blocks());
+        sum = count::<T, S>(core, at, depth, &mut visits)?;
     }
-    core.release(at)
+    core.release(at)?;
+    Ok(sum)
 }
 
 /// The `count`th key from `begin` on and before `end`, or the last if there are fewer; `None` if there is none.
@@ -577,7 +626,8 @@ pub fn own_part<T: Tree, S: Store>(
     root: MetadataBlock,
     mut budget: u64,
 ) -> Result<Option<u64>, Error> {
-    own_part_below::<T, S>(core, root, u64::MAX, &mut budget, 0)
+    let mut visits = Visits::of(core.space.blocks());
+    own_part_below::<T, S>(core, root, u64::MAX, &mut budget, 0, &mut visits)
 }
 
 fn own_part_below<T: Tree, S: Store>(
@@ -586,10 +636,9 @@ fn own_part_below<T: Tree, S: Store>(
     upper: u64,
     budget: &mut u64,
     depth: usize,
+    visits: &mut Visits,
 ) -> Result<Option<u64>, Error> {
-    if depth > DEPTH_MAX {
-        return Err(Error::Damaged(at, Damage::Depth));
-    }
+    visits.come(at, depth)?;
     if core.count(at)? > 1 {
         return Ok(None);
     }
@@ -603,7 +652,7 @@ fn own_part_below<T: Tree, S: Store>(
         let node = Node::<U64>::of(core.node::<T::Value>(at)?);
         let child = node.child(index).ok_or(Error::Damaged(at, Damage::Depth))?;
         let upper = node.key(index + 1).unwrap_or(upper);
-        if let Some(key) = own_part_below::<T, S>(core, child, upper, budget, depth + 1)? {
+        if let Some(key) = own_part_below::<T, S>(core, child, upper, budget, depth + 1, visits)? {
             return Ok(Some(key));
         }
     }
@@ -621,6 +670,7 @@ fn mend<T: Tree, S: Store>(
 ) -> Result<(MetadataBlock, bool), Error> {
     let mut changed = false;
     let mut at = root;
+    let mut depth = 0;
     // A node that the transaction did not make has had nothing taken out below it.
     while core.is_own(at) && node::is_internal(core.node::<T::Value>(at)?) {
         let node = Node::<U64>::of(core.node::<T::Value>(at)?);
@@ -647,7 +697,10 @@ fn mend<T: Tree, S: Store>(
             // Once more from here: it may be still too small, or this node have one child.
             continue;
         }
-        at = child;
+        (at, depth) = (child, depth + 1);
+        if depth > DEPTH_MAX {
+            return Err(Error::Damaged(at, Damage::Depth));
+        }
     }
     Ok((root, changed))
 }

@@ -2,17 +2,23 @@
 
 //! `stor-crash`: crash simulation of the thin metadata engine.
 //!
-//! A [`target`] does random things to volumes on two [`device`]s with volatile caches; the [`crash`] states that their log
-//! allows are opened and checked: by the strict checker, so that nothing is damaged and nothing leaks, and block by block.
+//! A [`target`] does random [steps](step) with volumes on two [`device`]s with volatile caches. The [`order`] of what it wrote is
+//! asserted; the [`crash`] states that its log allows are opened and checked: by the strict checker, so that nothing is damaged
+//! and nothing leaks, and block by block. Then requests fail, each in turn ([`fault`]). A [`sequence`] that fails is made
+//! as short as it can be.
 #![allow(clippy::indexing_slicing)]
 
 mod crash;
 mod device;
+mod fault;
+mod order;
 mod rng;
+mod sequence;
+mod step;
 mod target;
 
 use clap::Parser;
-use rng::Rng;
+use sequence::Sequence;
 use std::process::ExitCode;
 use stor_pure::pure::thin::mutant::{self, Mutant};
 
@@ -25,9 +31,15 @@ struct Arguments {
     /// How many different states to look at
     #[arg(long, default_value_t = 20_000)]
     states: usize,
+    /// How often a sequence with a request that fails is played; a hundredth of the states if not given
+    #[arg(long)]
+    faults: Option<u64>,
     /// Steps of a sequence
     #[arg(long, default_value_t = 150)]
     steps: usize,
+    /// States of a sequence, at most
+    #[arg(long, default_value_t = 1000)]
+    each: usize,
     /// Break each rule in turn, and fail if that is not noticed
     #[arg(long)]
     mutants: bool,
@@ -35,25 +47,67 @@ struct Arguments {
 
 type Fault = Box<dyn std::error::Error>;
 
-fn sequence(seed: u64, steps: usize, seen: &mut crash::Seen, most: usize) -> Result<(), Fault> {
-    let mut rng = Rng::new(seed);
-    let mut target = target::Target::new(&mut rng)?;
-    for step in 0..steps {
-        target.step(&mut rng).map_err(|error| format!("seed {seed}, step {step}: {error}"))?;
-    }
-    crash::examine(&target, &mut rng, seen, seed, most)
+/// What was played and looked at.
+#[derive(Default)]
+struct Done {
+    states: usize,
+    sequences: u64,
+    faults: u64,
 }
 
-/// The states that were sound and the sequences they were from; or what was wrong.
-fn simulate(arguments: &Arguments) -> Result<(usize, u64), Fault> {
-    let mut seen = crash::Seen::default();
-    let mut seed = arguments.seed;
-    while seen.len() < arguments.states {
-        let most = arguments.states - seen.len();
-        sequence(seed, arguments.steps, &mut seen, most)?;
-        seed += 1;
+/// A sequence that failed.
+struct Failure {
+    sequence: Sequence,
+    /// With requests that fail.
+    faults: bool,
+    what: String,
+}
+
+/// Steps of a sequence whose requests fail.
+const FAULTY: usize = 40;
+
+impl Failure {
+    fn fails(&self, sequence: &Sequence) -> bool {
+        let seen = &mut crash::Seen::default();
+        if self.faults {
+            fault::survey(sequence, u64::MAX, seen).is_err()
+        } else {
+            sequence.check(seen, usize::MAX).is_err()
+        }
     }
-    Ok((seen.len(), seed - arguments.seed))
+
+    /// The same, with as few steps as possible.
+    fn shrink(mut self) -> Self {
+        let tries = if self.faults { 60 } else { 400 };
+        self.sequence = self.sequence.shrink(tries, &|sequence| self.fails(sequence));
+        self
+    }
+}
+
+/// Plays sequences until there were enough states and failing requests.
+fn simulate(arguments: &Arguments) -> Result<Done, Failure> {
+    let mut seen = crash::Seen::default();
+    let wanted = arguments.faults.unwrap_or(arguments.states as u64 / 100);
+    let mut done = Done::default();
+    while seen.len() < arguments.states || done.faults < wanted {
+        let seed = arguments.seed + done.sequences;
+        let most = arguments.each.min(arguments.states.saturating_sub(seen.len()));
+        if most > 0 {
+            let sequence = Sequence::of(seed, arguments.steps);
+            let result = sequence.check(&mut seen, most);
+            result.map_err(|fault| Failure { sequence, faults: false, what: fault.to_string() })?;
+        }
+        // In a sample every tenth request or so of many sequences; in many, all of them.
+        let most = wanted.saturating_sub(done.faults).min((wanted / 8).max(30));
+        if most > 0 {
+            let sequence = Sequence::of(seed, arguments.steps.min(FAULTY));
+            let result = fault::survey(&sequence, most, &mut seen);
+            done.faults += result.map_err(|fault| Failure { sequence, faults: true, what: fault.to_string() })?;
+        }
+        done.sequences += 1;
+    }
+    done.states = seen.len();
+    Ok(done)
 }
 
 fn main() -> ExitCode {
@@ -62,18 +116,29 @@ fn main() -> ExitCode {
     for mutant in Mutant::ALL.into_iter().filter(|_| arguments.mutants) {
         mutant::choose(Some(mutant));
         match simulate(&arguments) {
-            Ok((states, _)) => {
+            Ok(done) => {
                 missed = true;
-                eprintln!("stor-crash: {mutant:?} was broken, but {states} states are sound");
+                eprintln!("stor-crash: {mutant:?} was broken, but {} states are sound", done.states);
             }
-            Err(error) => println!("{mutant:?} was broken: {}", error.to_string().lines().next().unwrap_or_default()),
+            Err(failure) => {
+                let what = failure.what.lines().next().unwrap_or_default();
+                println!("{mutant:?} was broken: seed {}: {what}", failure.sequence.seed);
+            }
         }
         mutant::choose(None);
     }
     match simulate(&arguments) {
-        Ok((states, sequences)) => println!("{states} crash states of {sequences} sequences are sound"),
-        Err(error) => {
-            eprintln!("stor-crash: {error}");
+        Ok(Done { states, sequences, faults }) => {
+            println!("{states} crash states of {sequences} sequences, and {faults} runs with a request that fails, are sound");
+        }
+        Err(failure) => {
+            let Failure { sequence, faults, what } = failure.shrink();
+            eprintln!("stor-crash: seed {}: {what}", sequence.seed);
+            let with = if faults { ", with a request that fails," } else { "" };
+            eprintln!("The shortest sequence that fails{with} has {} steps:", sequence.steps.len());
+            for step in sequence.told() {
+                eprintln!("  {step}");
+            }
             return ExitCode::FAILURE;
         }
     }

@@ -6,7 +6,11 @@ pub(crate) struct Rng(u64);
 
 impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
-        Self((seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x2545_f491_4f6c_dd1d) | 1)
+        let mut rng = Self((seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x2545_f491_4f6c_dd1d) | 1);
+        // Neighbouring seeds begin alike.
+        rng.next();
+        rng.next();
+        rng
     }
 
     pub(crate) fn next(&mut self) -> u64 {

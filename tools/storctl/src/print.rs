@@ -80,6 +80,9 @@ impl Printer<'_> {
                 device.id.to_string(),
                 device.mapped_blocks.to_string(),
                 Iec(Bytes(device.mapped_blocks.saturating_mul(stat.data_block_size))).to_string(),
+                device
+                    .exclusive_blocks
+                    .map_or("-".into(), |blocks| Iec(Bytes(blocks.saturating_mul(stat.data_block_size))).to_string()),
                 device.transaction_id.to_string(),
                 device.creation_time.to_string(),
                 device.snapshotted_time.to_string(),
@@ -89,6 +92,7 @@ impl Printer<'_> {
             ("DEVICE", Right),
             ("BLOCKS", Right),
             ("MAPPED", Right),
+            ("EXCLUSIVE", Right),
             ("TRANSACTION", Right),
             ("CREATED", Right),
             ("SNAPSHOTTED", Right),

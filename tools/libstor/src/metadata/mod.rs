@@ -33,6 +33,7 @@ use stor_pure::pure::thin;
 use stor_pure::pure::thin::block::BLOCK_SIZE;
 use stor_pure::pure::thin::cache::FRAMES_MIN;
 use stor_pure::pure::thin::check::Summary;
+use stor_pure::pure::thin::pool::{Options, Pool};
 use stor_pure::pure::thin::reader::Reader;
 use stor_pure::pure::units::{MetadataBlock, SECTOR_SIZE};
 
@@ -97,6 +98,11 @@ pub struct Device {
     pub creation_time: u32,
     /// The snapshot clock at its last snapshot.
     pub snapshotted_time: u32,
+    /// Data blocks that only it has, which its deletion would free; not known of the devices in a metadata snapshot, or where there is
+    /// damage.
+    pub exclusive_blocks: Option<u64>,
+    /// Data blocks that others have, too.
+    pub shared_blocks: Option<u64>,
 }
 
 /// What the superblock and the device details say.
@@ -124,7 +130,13 @@ pub struct Stat {
     pub devices: Vec<Device>,
 }
 
-/// Tells what is in metadata.
+/// The counts, if they can be read.
+fn usable(store: FileStore) -> Option<Pool<FileStore>> {
+    // The bitmaps of the data device are looked at again and again.
+    Pool::open(store, Options { frames: 1024, streams: 1, passdown: false }).ok()
+}
+
+/// Tells what is in metadata. What a device shares is found by reading all that it does not.
 ///
 /// # Errors
 ///
@@ -144,11 +156,22 @@ pub fn stat(path: &Path, held: bool) -> Result<Stat> {
                 transaction_id: device.details.transaction_id.get(),
                 creation_time: device.details.creation_time.get(),
                 snapshotted_time: device.details.snapshotted_time.get(),
+                exclusive_blocks: None,
+                shared_blocks: None,
             });
             ControlFlow::Continue(())
         })
         .map_err(failure)
         .context(context)?;
+    // Damage where the mappings are is no reason not to tell the rest: `check` tells of it.
+    if let Some(mut pool) = (!held).then(|| FileStore::open(path, false)).transpose().context(context)?.and_then(usable)
+    {
+        for device in &mut devices {
+            let usage = pool.usage(device.id).ok();
+            device.exclusive_blocks = usage.map(|usage| usage.exclusive);
+            device.shared_blocks = usage.map(|usage| usage.shared);
+        }
+    }
     Ok(Stat {
         transaction_id: superblock.transaction_id.get(),
         time: superblock.time.get(),
@@ -182,5 +205,5 @@ fn failure(error: thin::error::Error) -> Error {
         Cause::Truncated { .. } => Kind::Unfit,
         _ => Kind::Failure,
     };
-    Error::new(kind, error.to_string())
+    Error::new(kind, error.what().to_string()).help(error.advice())
 }
