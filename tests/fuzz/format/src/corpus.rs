@@ -20,7 +20,7 @@ pub(crate) fn read(path: &Path) -> crate::Result<Vec<Vec<u8>>> {
 
 fn parse(line: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u8>> = line.trim().chars().map(|c| Some(c.to_digit(16)? as u8)).collect();
-    digits?.chunks(2).map(|pair| matches!(pair, [_, _]).then(|| pair.iter().fold(0, |n, d| n << 4 | d))).collect()
+    digits?.chunks(2).map(|pair| matches!(pair, [_, _]).then(|| pair.iter().fold(0, |n, d| (n << 4) | d))).collect()
 }
 
 /// An input as a line.

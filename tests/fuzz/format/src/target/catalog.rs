@@ -65,7 +65,7 @@ fn run(input: &[u8]) {
         second.iter_mut().skip(place).zip(new).for_each(|(to, from)| *to = *from);
     }
     for (number, slot) in slots.iter_mut().enumerate() {
-        if fixed >> number & 1 == 1 {
+        if (fixed >> number) & 1 == 1 {
             fix(slot, number as u32);
         }
         assert!((SLOT_MIN..=64 << 20).contains(&Catalog::length(slot)));

@@ -80,7 +80,7 @@ fn run(input: &[u8]) {
     let mut copies = raws;
     for (index, (raw, at)) in copies.iter_mut().zip(places(device)).enumerate() {
         let other = if at == FIRST { at_end(device) } else { FIRST };
-        if fixed >> index & 1 == 1 {
+        if (fixed >> index) & 1 == 1 {
             fix(raw, at, other);
         }
     }

@@ -57,7 +57,7 @@ impl<'a> Bytes<'a> {
 
     /// A number of so many bytes.
     pub(crate) fn number(&mut self, bytes: usize) -> u64 {
-        self.take(bytes).iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
+        self.take(bytes).iter().rev().fold(0, |number, &byte| (number << 8) | u64::from(byte))
     }
 
     pub(crate) fn byte(&mut self) -> u8 {

@@ -40,7 +40,7 @@ fn run(input: &[u8]) {
     assert_eq!(find_free(&block, begin, end), first);
     let all: Vec<u32> = (0..BITMAP_ENTRIES as u32).map(|entry| count(&block, entry)).collect();
     let used = (0..BITMAP_ENTRIES as u32).step_by(32).map(|first| word(&block, first));
-    let used: u32 = used.map(|word| ((word | word >> 1) & 0x5555_5555_5555_5555).count_ones()).sum();
+    let used: u32 = used.map(|word| ((word | (word >> 1)) & 0x5555_5555_5555_5555).count_ones()).sum();
     assert_eq!(used as usize, all.iter().filter(|&&count| count > 0).count());
     let mut again = block;
     again.iter_mut().skip(16).for_each(|byte| *byte = 0x99);
