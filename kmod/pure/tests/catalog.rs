@@ -132,7 +132,7 @@ fn what_cannot_be_is_refused() {
     assert_eq!(refused(128 + 64, &[0]), Refusal::Directory);
     // Two of one device, and of one name; the directory is the last eight bytes.
     assert_eq!(refused(128 + 4, &[4]), Refusal::Record(4, Fault::Order));
-    assert_eq!(refused(128 + 7, &[1]), Refusal::Record(1 | 1 << 24, Fault::Order));
+    assert_eq!(refused(128 + 7, &[1]), Refusal::Record(1 | (1 << 24), Fault::Order));
     let end = small().len();
     assert_eq!(refused(end - 4, &[1]), Refusal::Directory);
     assert_eq!(refused(end - 4, &u32::MAX.to_le_bytes()), Refusal::Directory);

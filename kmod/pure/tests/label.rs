@@ -174,7 +174,7 @@ fn every_flipped_bit_is_noticed_in_either_copy() {
 /// Some sectors of one write are there, the others are not.
 fn torn(old: &Bytes, new: &Bytes, sectors: u32) -> Bytes {
     let mut mixed = *old;
-    for sector in (0..8).filter(|sector| sectors >> sector & 1 == 1) {
+    for sector in (0..8).filter(|sector| (sectors >> sector) & 1 == 1) {
         mixed[sector * 512..(sector + 1) * 512].copy_from_slice(&new[sector * 512..(sector + 1) * 512]);
     }
     mixed

@@ -135,7 +135,7 @@ impl World {
         };
         let tear = |mask: u64| {
             let mut world = self.clone();
-            for sector in (0..sectors).filter(|sector| mask >> sector & 1 == 1) {
+            for sector in (0..sectors).filter(|sector| (mask >> sector) & 1 == 1) {
                 let range = sector * SECTOR..((sector + 1) * SECTOR).min(bytes.len());
                 world.slots[*number][range.clone()].copy_from_slice(&bytes[range]);
             }
