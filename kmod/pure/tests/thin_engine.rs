@@ -66,7 +66,10 @@ fn thin_check(device: &mut Device, what: &str) {
     check(device, &mut |finding| findings += &format!("{finding}\n")).unwrap();
     assert!(findings.is_empty(), "{what}:\n{findings}");
     let Ok(program) = std::env::var("STOR_THIN_CHECK") else { return };
-    let path = std::env::temp_dir().join(format!("stor-thin-{}-{what}", std::process::id()));
+    // Tests run side by side.
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or_default();
+    let path = std::env::temp_dir().join(format!("stor-thin-{}-{test}-{what}", std::process::id()));
     std::fs::write(&path, device.blocks.concat()).unwrap();
     let output = std::process::Command::new(program).arg(&path).output().unwrap();
     assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));

@@ -46,7 +46,7 @@ fn check_of_pool_and_metadata_snapshot() {
     }
     let metadata = Metadata::new("unheld", false);
     let (code, text) = metadata.run("check", &["--held"]);
-    assert!(code == Some(3) && text.ends_with("there is no metadata snapshot\n"), "{text}");
+    assert!(code == Some(3) && text.ends_with("there is no metadata snapshot; reserve one first\n"), "{text}");
 }
 
 #[test]
@@ -89,9 +89,10 @@ fn delta_as_text_json_and_xml() {
 fn delta_of_what_is_not_there() {
     let metadata = Metadata::new("nothing", false);
     let path = metadata.0.display();
-    for (rest, cause) in
-        [(&["0", "99"][..], "there is no thin device 99"), (&["0", "1", "--held"], "there is no metadata snapshot")]
-    {
+    for (rest, cause) in [
+        (&["0", "99"][..], "there is no thin device 99; name one that there is"),
+        (&["0", "1", "--held"], "there is no metadata snapshot; reserve one first"),
+    ] {
         let (code, text) = metadata.run("delta", rest);
         let want = format!("storctl: cannot compare devices 0 and {} in {path}: {cause}\n", rest[1]);
         assert_eq!((code, text), (Some(3), want));
