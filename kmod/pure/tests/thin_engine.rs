@@ -5,8 +5,11 @@
 
 #[path = "thin/memory.rs"]
 mod memory;
+#[path = "thin/rng.rs"]
+mod rng;
 
 use memory::Device;
+use rng::Rng;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use stor_pure::pure::thin::block::BLOCK_SIZE;
@@ -17,21 +20,6 @@ use stor_pure::pure::thin::pool::{Options, Pool};
 use stor_pure::pure::units::VirtualBlock;
 
 const OPTIONS: Options = Options { frames: 256, streams: 2, passdown: false };
-
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-}
 
 type Model = BTreeMap<u64, BTreeMap<u64, u64>>;
 
@@ -77,7 +65,7 @@ fn thin_check(device: &mut Device, what: &str) {
 }
 
 fn run(seed: u64, steps: u64) {
-    let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut rng = Rng::new(seed);
     let mut pool = Pool::format(Device::new(4096), OPTIONS, 128, 20_000).unwrap();
     pool.commit().unwrap();
     thin_check(pool.store(), "format");
@@ -216,7 +204,7 @@ fn many_bitmaps_agree_with_the_counts() {
     thin_check(pool.store(), "format");
     pool.create_thin(1).unwrap();
     pool.commit().unwrap();
-    let mut rng = Rng(42);
+    let mut rng = Rng::new(42);
     for round in 0..60 {
         for _ in 0..rng.below(300) {
             let run = pool.take_data(0, 1).unwrap();

@@ -6,8 +6,11 @@
 
 #[path = "thin/memory.rs"]
 mod memory;
+#[path = "thin/rng.rs"]
+mod rng;
 
 use memory::Device;
+use rng::Rng;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use stor_pure::pure::thin::block::{self, Block, Kind};
@@ -19,21 +22,6 @@ use stor_pure::pure::thin::reader::Reader;
 use stor_pure::pure::units::{DataBlock, MetadataBlock, VirtualBlock};
 
 const OPTIONS: Options = Options { frames: 64, streams: 2, passdown: true };
-
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-}
 
 /// All kinds of blocks: trees of three levels, large counts of data and of metadata, a metadata snapshot.
 fn sound() -> Device {
@@ -216,7 +204,7 @@ fn contents_that_are_not_what_they_should_be() {
     let count = std::env::var("STOR_GARBAGE").map_or(200, |count| count.parse().unwrap());
     for seed in 1..=count {
         SEED.store(seed, Ordering::Relaxed);
-        let rng = &mut Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let rng = &mut Rng::new(seed);
         let mut spoiled = Device { blocks: device.blocks.clone() };
         for _ in 0..1 + rng.below(4) {
             spoil(rng, &mut spoiled, &used);

@@ -6,8 +6,11 @@
 
 #[path = "thin/memory.rs"]
 mod memory;
+#[path = "thin/rng.rs"]
+mod rng;
 
 use memory::Device;
+use rng::Rng;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use stor_pure::pure::thin::check::check;
@@ -18,17 +21,6 @@ use stor_pure::pure::thin::pool::{Options, Pool};
 use stor_pure::pure::units::VirtualBlock;
 
 const OPTIONS: Options = Options { frames: 64, streams: 1, passdown: false };
-
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-}
 
 type Model = BTreeMap<u64, BTreeMap<u64, u64>>;
 
@@ -190,7 +182,7 @@ fn fill(seed: u64, metadata: u64, data: u64, steps: u64, met: &mut Met) {
     };
     pool.commit().unwrap();
     let mut full = Full { pool, model: Model::new(), held: false, next: 0, data, seed };
-    let rng = &mut Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let rng = &mut Rng::new(seed);
     for step in 0..steps {
         full.step(rng, met);
         if step % 100 == 99 {

@@ -20,6 +20,7 @@ mod events;
 mod faults;
 mod generate;
 mod oracle;
+#[path = "../../rng.rs"]
 mod rng;
 mod rules;
 #[allow(unsafe_code)]

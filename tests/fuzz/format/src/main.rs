@@ -18,6 +18,8 @@ mod coverage;
 #[allow(unsafe_code)]
 mod memory;
 mod mutate;
+#[allow(dead_code)] // each fuzzer uses some of it
+#[path = "../../rng.rs"]
 mod rng;
 mod run;
 mod target;

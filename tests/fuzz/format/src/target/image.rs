@@ -22,8 +22,6 @@ pub(super) const TARGET: Target =
     Target { name: "image", about: "whole metadata, and what is done with it", most: 400, seeds, run };
 
 const OPTIONS: Options = Options { frames: 64, streams: 2, passdown: true };
-/// The most blocks that a caller asks for at once: there are no more.
-const LENGTH_MAX: u64 = 1 << 40;
 /// The most that is done with one pool.
 const STEPS: usize = 24;
 
@@ -398,14 +396,14 @@ fn step(pool: &mut Pool<Device>, bytes: &mut Bytes<'_>) -> Result<(), Error> {
             pool.insert(id, begin, run)
         }
         8 => {
-            let run = pool.take_data(bytes.below(3), number(bytes).clamp(1, LENGTH_MAX))?;
+            let run = pool.take_data(bytes.below(3), number(bytes).max(1))?;
             pool.give_back(run)
         }
         9 | 10 => {
             let end = VirtualBlock(number(bytes));
-            pool.remove(id, begin, end, number(bytes).min(LENGTH_MAX)).map(|_| ())
+            pool.remove(id, begin, end, number(bytes)).map(|_| ())
         }
-        11 => pool.delete(id, number(bytes).min(LENGTH_MAX)).map(|_| ()),
+        11 => pool.delete(id, number(bytes)).map(|_| ()),
         12 => pool.exclusive(id).map(|_| ()),
         13 => pool.reserve_snapshot().map(|_| ()),
         14 => pool.release_snapshot(),
