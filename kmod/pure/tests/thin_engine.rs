@@ -10,8 +10,10 @@ mod rng;
 
 use memory::Device;
 use rng::Rng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use stor_pure::pure::thin::block::BLOCK_SIZE;
 use stor_pure::pure::thin::check::check;
 use stor_pure::pure::thin::device::{Deletion, Usage};
@@ -49,26 +51,47 @@ fn compare(pool: &mut Pool<Device>, model: &Model, held: Option<&Model>) {
     }
 }
 
-fn thin_check(device: &mut Device, what: &str) {
-    let mut findings = String::new();
-    check(device, &mut |finding| findings += &format!("{finding}\n")).unwrap();
-    assert!(findings.is_empty(), "{what}:\n{findings}");
-    let Ok(program) = std::env::var("STOR_THIN_CHECK") else { return };
-    // Tests run side by side.
-    let thread = std::thread::current();
-    let test = thread.name().unwrap_or_default();
-    let path = std::env::temp_dir().join(format!("stor-thin-{}-{test}-{what}", std::process::id()));
-    std::fs::write(&path, device.blocks.concat()).unwrap();
-    let output = std::process::Command::new(program).arg(&path).output().unwrap();
-    assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
-    std::fs::remove_file(path).unwrap();
+/// Our checker and, beside the test because it sleeps for half a second whatever it reads, thin_check.
+#[derive(Default)]
+struct Checkers {
+    asked: u64,
+    running: VecDeque<(Child, PathBuf)>,
+}
+
+impl Checkers {
+    fn ask(&mut self, device: &mut Device, what: &str) {
+        let mut findings = String::new();
+        check(device, &mut |finding| findings += &format!("{finding}\n")).unwrap();
+        assert!(findings.is_empty(), "{what}:\n{findings}");
+        let Ok(program) = std::env::var("STOR_THIN_CHECK") else { return };
+        // Tests run side by side.
+        let thread = std::thread::current();
+        let name = format!("stor-thin-{}-{}-{}-{what}", std::process::id(), thread.name().unwrap_or_default(), self.asked);
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, device.blocks.concat()).unwrap();
+        let child = Command::new(program).arg(&path).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        self.running.push_back((child, path));
+        self.asked += 1;
+        self.wait(8);
+    }
+
+    /// Wait until at most so many are running.
+    fn wait(&mut self, most: usize) {
+        while self.running.len() > most {
+            let (child, path) = self.running.pop_front().unwrap();
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
+            std::fs::remove_file(path).unwrap();
+        }
+    }
 }
 
 fn run(seed: u64, steps: u64) {
     let mut rng = Rng::new(seed);
     let mut pool = Pool::format(Device::new(4096), OPTIONS, 128, 20_000).unwrap();
     pool.commit().unwrap();
-    thin_check(pool.store(), "format");
+    let mut checkers = Checkers::default();
+    checkers.ask(pool.store(), "format");
     let mut model = Model::new();
     let mut held = None;
     let mut committed = model.clone();
@@ -100,7 +123,7 @@ fn run(seed: u64, steps: u64) {
                 while pool.delete(id, 1 + rng.below(600)).unwrap() == Deletion::Unfinished {
                     if rng.below(3) == 0 {
                         pool.commit().unwrap();
-                        thin_check(pool.store(), "delete");
+                        checkers.ask(pool.store(), "delete");
                         committed = model.clone();
                         committed.remove(&id);
                     }
@@ -158,7 +181,7 @@ fn run(seed: u64, steps: u64) {
                     held = None;
                 }
                 committed = model.clone();
-                thin_check(pool.store(), "held");
+                checkers.ask(pool.store(), "held");
             }
             88..=89 => {
                 pool.abort().unwrap();
@@ -172,7 +195,7 @@ fn run(seed: u64, steps: u64) {
                 pool.commit().unwrap();
                 committed = model.clone();
                 if rng.below(8) == 0 {
-                    thin_check(pool.store(), "commit");
+                    checkers.ask(pool.store(), "commit");
                 }
             }
         }
@@ -182,7 +205,8 @@ fn run(seed: u64, steps: u64) {
     }
     pool.commit().unwrap();
     compare(&mut pool, &model, held.as_ref());
-    thin_check(pool.store(), "end");
+    checkers.ask(pool.store(), "end");
+    checkers.wait(0);
     let mut pool = Pool::open(pool.close(), OPTIONS).unwrap();
     compare(&mut pool, &model, held.as_ref());
 }
@@ -201,7 +225,8 @@ fn many_bitmaps_agree_with_the_counts() {
     let few = Options { frames: 64, ..OPTIONS };
     let mut pool = Pool::format(Device::new(50_000), few, 128, 100_000).unwrap();
     pool.commit().unwrap();
-    thin_check(pool.store(), "format");
+    let mut checkers = Checkers::default();
+    checkers.ask(pool.store(), "format");
     pool.create_thin(1).unwrap();
     pool.commit().unwrap();
     let mut rng = Rng::new(42);
@@ -215,15 +240,16 @@ fn many_bitmaps_agree_with_the_counts() {
         }
         pool.commit().unwrap();
         if round % 10 == 9 {
-            thin_check(pool.store(), "inserts");
+            checkers.ask(pool.store(), "inserts");
         }
         if round == 30 {
             pool.store().blocks.resize(70_000, [0; BLOCK_SIZE]);
             pool.grow_metadata().unwrap();
             pool.commit().unwrap();
-            thin_check(pool.store(), "growth");
+            checkers.ask(pool.store(), "growth");
         }
     }
+    checkers.wait(0);
     let free = pool.metadata_free();
     let pool = Pool::open(pool.close(), few).unwrap();
     assert_eq!(pool.metadata_free(), free);
