@@ -66,7 +66,8 @@ impl Checkers {
         let Ok(program) = std::env::var("STOR_THIN_CHECK") else { return };
         // Tests run side by side.
         let thread = std::thread::current();
-        let name = format!("stor-thin-{}-{}-{}-{what}", std::process::id(), thread.name().unwrap_or_default(), self.asked);
+        let name =
+            format!("stor-thin-{}-{}-{}-{what}", std::process::id(), thread.name().unwrap_or_default(), self.asked);
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, device.blocks.concat()).unwrap();
         let child = Command::new(program).arg(&path).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

@@ -3,9 +3,9 @@
 //! The strict checker: everything that must be true of a pool's metadata, looked at from the outside.
 //!
 //! It shares the formats with the engine and nothing else, reads each leaf once, and goes on after what it finds. Trees are
-//! walked from their roots; the leaves of mappings have been looked at before ([`ahead`]). A node that several parents have is read once; what the others must know of it (its range of
-//! keys, how many entries are below, the youngest mapping) is kept. The references that were met are then compared with
-//! the counts on the device.
+//! walked from their roots; the leaves of mappings have been looked at before ([`ahead`]). A node that several parents have
+//! is read once; what the others must know of it (its range of keys, how many entries are below, the youngest mapping) is
+//! kept. The references that were met are then compared with the counts on the device ([`counts`]).
 //!
 //! Beyond what thin_check looks at: the totals in the roots and index entries, hints, flags and versions, unused room,
 //! and the clocks: a mapping that two devices have must be older than the last snapshot of both, or one of them will write to
@@ -14,181 +14,22 @@
 //! Memory: 4 bytes for each metadata block, 32 more for each that is in use (and its neighbours), one for each data block.
 
 mod ahead;
+mod counts;
+mod finding;
 
 use super::block::{self, Block, Kind, BLOCK_SIZE};
-use super::blocks::Bits;
 use super::error::{Damage, Error};
 use super::node::{self, Node, Value};
-use super::space::{self, IndexBlock, IndexEntry, Root, BITMAP_ENTRIES, INDEX_ENTRIES, OVERFLOW};
 use super::store::{Array, Store};
 use super::superblock::{self, Superblock, LAST_TIME, NEEDS_CHECK};
-use super::tally::{self, Tally};
+use super::tally::Tally;
 use super::tree::DEPTH_MAX;
 use super::value::{Details, Mapping, LAST_DEVICE};
 use crate::pure::units::{DataBlock, MetadataBlock};
 use ahead::Ahead;
-use core::{fmt, mem};
-use zerocopy::little_endian::{U32, U64};
-
-/// Whose counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Space {
-    /// The data device's.
-    Data,
-    /// The metadata device's.
-    Metadata,
-}
-
-/// Something that is not as it must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finding {
-    /// A block cannot be read, or is not what its place wants.
-    Block(Error),
-    /// The superblock asks for a check.
-    NeedsCheck,
-    /// Flags that nobody knows.
-    Flags(u32),
-    /// The superblock has something behind its fields.
-    Trailing,
-    /// The superblock says that the metadata device was formatted with more blocks than it has.
-    Formatted {
-        /// In the superblock.
-        said: u64,
-        /// In the space map.
-        blocks: u64,
-    },
-    /// A node other than the root has too few entries.
-    Underfull(MetadataBlock, u32),
-    /// A node's keys are not in the range that its parent gives it.
-    Range(MetadataBlock),
-    /// A device with mappings but without details, or the other way round.
-    Half(u64),
-    /// Not a device id.
-    DeviceId(u64),
-    /// A device has another number of mappings than its details say.
-    Mapped {
-        /// Which.
-        device: u64,
-        /// What its details say.
-        said: u64,
-        /// How many there are.
-        found: u64,
-    },
-    /// A clock that is ahead of the superblock's: a device's.
-    DeviceTime(u64),
-    /// The same: a mapping's.
-    MappingTime(MetadataBlock, u32),
-    /// A mapping that is shared, and younger than the device's last snapshot: a write would change the other's data.
-    Unguarded {
-        /// The device that would write.
-        device: u64,
-        /// The node that is shared.
-        node: MetadataBlock,
-    },
-    /// The same, with leaves of their own.
-    UnguardedBlock(DataBlock),
-    /// A mapping to a block that the data device does not have.
-    Data(MetadataBlock, DataBlock),
-    /// A block has another count than it has references.
-    Count {
-        /// Whose.
-        space: Space,
-        /// Which block.
-        block: u64,
-        /// On the device.
-        said: u32,
-        /// What was met.
-        found: u32,
-    },
-    /// A count stands in the tree, but should not: it is below 3, or not in the bitmap.
-    NeedlessOverflow(Space, u64),
-    /// The root says that another number of blocks is in use.
-    Allocated {
-        /// Whose.
-        space: Space,
-        /// In the root.
-        said: u64,
-        /// In the bitmaps.
-        found: u64,
-    },
-    /// An index entry says that another number of blocks is free.
-    Free {
-        /// Whose.
-        space: Space,
-        /// Which bitmap.
-        bitmap: u64,
-        /// In the entry.
-        said: u32,
-        /// In the bitmap.
-        found: u32,
-    },
-    /// A free block stands before where the index entry says that none does: it would never be used.
-    Hint(Space, u64),
-    /// A bitmap is missing, or there is one too many.
-    Bitmaps(Space, u64),
-    /// Something that is not zero past the end of a device.
-    PastEnd(Space, u64),
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Block(error) => error.what().fmt(f),
-            Self::NeedsCheck => f.write_str("superblock: a check was asked for"),
-            Self::Flags(flags) => write!(f, "superblock: unknown flags {flags:#x}"),
-            Self::Trailing => f.write_str("superblock: not zero behind its fields"),
-            Self::Formatted { said, blocks } => {
-                write!(f, "superblock: formatted with {said} metadata blocks, but there are {blocks}")
-            }
-            Self::Underfull(at, entries) => write!(f, "metadata block {}: only {entries} entries in a node", at.0),
-            Self::Range(at) => write!(f, "metadata block {}: keys that belong elsewhere in the tree", at.0),
-            Self::Half(device) => write!(f, "device {device}: details without mappings, or mappings without details"),
-            Self::DeviceId(device) => write!(f, "device {device}: no device id"),
-            Self::Mapped { device, said, found } => {
-                write!(f, "device {device}: {found} mapped blocks, but its details say {said}")
-            }
-            Self::DeviceTime(device) => write!(f, "device {device}: its times are ahead of the snapshot clock"),
-            Self::MappingTime(at, time) => {
-                write!(f, "metadata block {}: mapped at {time}, ahead of the snapshot clock", at.0)
-            }
-            Self::Unguarded { device, node } => write!(
-                f,
-                "device {device}: shares metadata block {} without a snapshot that says so: writes would go through",
-                node.0
-            ),
-            Self::UnguardedBlock(block) => write!(
-                f,
-                "data block {}: shared by devices without a snapshot that says so: writes would go through",
-                block.0
-            ),
-            Self::Data(at, block) => {
-                write!(f, "metadata block {}: maps data block {}, which the device does not have", at.0, block.0)
-            }
-            Self::Count { space, block, said, found } => {
-                write!(f, "{space} block {block}: counted {said}, but there are {found} references")
-            }
-            Self::NeedlessOverflow(space, block) => write!(f, "{space} block {block}: counted in tree and bitmap"),
-            Self::Allocated { space, said, found } => {
-                write!(f, "{space} space map: {found} blocks in use, but its root says {said}")
-            }
-            Self::Free { space, bitmap, said, found } => {
-                write!(f, "{space} bitmap {bitmap}: {found} blocks free, but its index entry says {said}")
-            }
-            Self::Hint(space, bitmap) => write!(f, "{space} bitmap {bitmap}: free blocks that its index entry hides"),
-            Self::Bitmaps(space, bitmap) => write!(f, "{space} bitmap {bitmap}: missing, or one too many"),
-            Self::PastEnd(space, bitmap) => write!(f, "{space} bitmap {bitmap}: counts past the end of the device"),
-        }
-    }
-}
-
-impl fmt::Display for Space {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Data => "data",
-            Self::Metadata => "metadata",
-        })
-    }
-}
+use core::mem;
+pub use finding::{Finding, Space};
+use zerocopy::little_endian::U64;
 
 /// What was met in a sound pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -386,10 +227,7 @@ impl<S: Store> Checker<'_, S> {
                 self.trees(copy.mapping_root.get(), copy.details_root.get(), false)?;
             }
         }
-        let data = self.bitmaps_of_data()?;
-        let metadata = self.bitmaps_of_metadata()?;
-        self.counts(Space::Data, &superblock.data_space.root, &data)?;
-        self.counts(Space::Metadata, &superblock.metadata_space.root, &metadata)
+        self.space_maps()
     }
 
     /// One reference more to a block; whether it is the first. Blocks that do not exist have none.
@@ -674,219 +512,6 @@ impl<S: Store> Checker<'_, S> {
             }
         }
         Ok(())
-    }
-
-    /// Where the bitmaps of the data device are.
-    fn bitmaps_of_data(&mut self) -> Result<S::Array<(u64, IndexEntry)>, Error> {
-        let mut entries = Collect::<S, IndexEntry> { entries: S::Array::default() };
-        let root = self.superblock.data_space.root.bitmap_root.get();
-        self.walk(&mut entries, MetadataBlock(root), (0, None), 0)?;
-        Ok(entries.entries)
-    }
-
-    /// Where the bitmaps of the metadata device are.
-    fn bitmaps_of_metadata(&mut self) -> Result<S::Array<(u64, IndexEntry)>, Error> {
-        let mut entries = S::Array::default();
-        let root = self.superblock.metadata_space.root;
-        let at = MetadataBlock(root.bitmap_root.get());
-        self.refer(at);
-        let read = self.read(0, at, Kind::Index);
-        if self.found(read)?.is_none() {
-            return Ok(entries);
-        }
-        let Some(index) = self.frames.first().map(|frame| IndexBlock::of(frame)) else { return Ok(entries) };
-        let bitmaps = root.blocks.get().div_ceil(BITMAP_ENTRIES) as usize;
-        for (number, entry) in index.entries.iter().enumerate().take(INDEX_ENTRIES) {
-            if number < bitmaps {
-                entries.push((number as u64, *entry))?;
-            } else if *entry != IndexEntry::default() {
-                self.find(Finding::Bitmaps(Space::Metadata, number as u64));
-            }
-        }
-        Ok(entries)
-    }
-
-    /// Compares the counts on the device with what was met.
-    fn counts(&mut self, space: Space, root: &Root, entries: &[(u64, IndexEntry)]) -> Result<(), Error> {
-        // What describes the metadata device refers to blocks of it, so that has to be met first.
-        for (_, entry) in entries {
-            self.refer(MetadataBlock(entry.block.get()));
-        }
-        let large = MetadataBlock(root.overflow_root.get());
-        let mut listed = Bits::new(0)?;
-        match space {
-            Space::Data => {
-                self.data.clear_marks();
-                self.walk(&mut Large, large, (0, None), 0)?;
-            }
-            // Its own nodes are counted while it is walked.
-            Space::Metadata => {
-                let mut overflow = Collect::<S, U32> { entries: S::Array::default() };
-                self.walk(&mut overflow, large, (0, None), 0)?;
-                listed.grow(root.blocks.get())?;
-                for &(block, count) in overflow.entries.iter() {
-                    self.large(space, block, count.get());
-                    listed.set(block, true);
-                }
-            }
-        }
-        self.compare(space, root, entries, &listed)
-    }
-
-    /// How often a block has been met.
-    fn met(&self, space: Space, block: u64) -> u32 {
-        match space {
-            Space::Data => self.data.get(block),
-            Space::Metadata => self.metadata.get(block as usize).copied().unwrap_or(0),
-        }
-    }
-
-    /// The references met to 32 metadata blocks as a bitmap has them; `None` if one has 3 or more, or there are fewer.
-    fn metadata_word(&self, begin: u64) -> Option<u64> {
-        let begin = usize::try_from(begin).ok()?;
-        let met: &[u32; 32] = self.metadata.get(begin..begin.checked_add(32)?)?.try_into().ok()?;
-        tally::pairs(&met.map(|count| count.min(OVERFLOW) as u8))
-    }
-
-    /// Looks at a count that stands in the tree.
-    fn large(&mut self, space: Space, block: u64, said: u32) {
-        let blocks = match space {
-            Space::Data => self.data.len(),
-            Space::Metadata => self.metadata.len(),
-        };
-        if block >= blocks as u64 || said < OVERFLOW {
-            self.find(Finding::NeedlessOverflow(space, block));
-        }
-        let found = self.met(space, block);
-        if block < blocks as u64 && found != said {
-            self.find(Finding::Count { space, block, said, found });
-        }
-    }
-
-    fn compare(
-        &mut self,
-        space: Space,
-        root: &Root,
-        entries: &[(u64, IndexEntry)],
-        listed: &Bits<S>,
-    ) -> Result<(), Error> {
-        let (mut allocated, mut want) = (0, 0);
-        for &(bitmap, entry) in entries {
-            if bitmap != want {
-                self.find(Finding::Bitmaps(space, want));
-            }
-            want = bitmap.saturating_add(1);
-            let at = MetadataBlock(entry.block.get());
-            let read = self.read(0, at, Kind::Bitmap);
-            if self.found(read)?.is_none() {
-                continue;
-            }
-            let begin = bitmap.saturating_mul(BITMAP_ENTRIES);
-            let mut bits = Counted { space, root: *root, begin, free: 0, allocated: 0, hidden: false, past: false };
-            for word in 0..BITMAP_ENTRIES as u32 / 32 {
-                self.compare_word(&mut bits, 32 * word, entry.none_free_before.get(), listed);
-            }
-            allocated += bits.allocated;
-            if bits.free != entry.free.get() {
-                self.find(Finding::Free { space, bitmap, said: entry.free.get(), found: bits.free });
-            }
-            if bits.hidden {
-                self.find(Finding::Hint(space, bitmap));
-            }
-            if bits.past {
-                self.find(Finding::PastEnd(space, bitmap));
-            }
-        }
-        if want != root.blocks.get().div_ceil(BITMAP_ENTRIES) {
-            self.find(Finding::Bitmaps(space, want));
-        }
-        if allocated != root.allocated.get() {
-            self.find(Finding::Allocated { space, said: root.allocated.get(), found: allocated });
-        }
-        match space {
-            Space::Data => self.summary.data = allocated,
-            Space::Metadata => self.summary.metadata = allocated,
-        }
-        Ok(())
-    }
-
-    /// Compares 32 counts of the bitmap that was read with what was met.
-    fn compare_word(&mut self, bits: &mut Counted, first: u32, none_before: u32, listed: &Bits<S>) {
-        let Some(bitmap) = self.frames.first() else { return };
-        // Most are as they should be: then they are so all at once.
-        let stored = space::word(bitmap, first);
-        let met = match bits.space {
-            Space::Data => self.data.word(bits.begin.saturating_add(first.into())),
-            Space::Metadata => self.metadata_word(bits.begin.saturating_add(first.into())),
-        };
-        if met == Some(stored) {
-            let used = (stored | (stored >> 1)) & 0x5555_5555_5555_5555;
-            let free = 32 - used.count_ones();
-            bits.free += free;
-            bits.allocated += u64::from(32 - free);
-            bits.hidden |= free > 0 && first + (!used & 0x5555_5555_5555_5555).trailing_zeros() / 2 < none_before;
-            return;
-        }
-        for index in first..first + 32 {
-            let block = bits.begin.saturating_add(index.into());
-            let said = self.frames.first().map_or(0, |frame| space::count(frame, index));
-            bits.free += u32::from(said == 0);
-            if block >= bits.root.blocks.get() {
-                bits.past |= said != 0;
-                continue;
-            }
-            bits.hidden |= said == 0 && index < none_before;
-            bits.allocated += u64::from(said != 0);
-            let listed = match bits.space {
-                Space::Data => self.data.is_marked(block),
-                Space::Metadata => listed.get(block),
-            };
-            let found = self.met(bits.space, block);
-            if said == OVERFLOW {
-                // How large it is has been looked at in the tree.
-                if !listed {
-                    let root = MetadataBlock(bits.root.overflow_root.get());
-                    self.find(Finding::Block(Error::Damaged(root, Damage::Overflow(block))));
-                }
-                continue;
-            }
-            if listed {
-                self.find(Finding::NeedlessOverflow(bits.space, block));
-            }
-            if found != said {
-                self.find(Finding::Count { space: bits.space, block, said, found });
-            }
-        }
-    }
-}
-
-/// A bitmap, and what has been seen of it.
-struct Counted {
-    space: Space,
-    root: Root,
-    /// The first of its blocks.
-    begin: u64,
-    free: u32,
-    allocated: u64,
-    /// A free block stands where the hint says that none does.
-    hidden: bool,
-    /// A block past the end of the device has a count.
-    past: bool,
-}
-
-/// Looks at the large counts of data blocks.
-struct Large;
-
-impl<S: Store> Walk<S> for Large {
-    type Value = U32;
-
-    fn leaf(&mut self, checker: &mut Checker<'_, S>, _: MetadataBlock, block: &Block) -> Result<Known, Error> {
-        let node = Node::<U32>::of(block);
-        for (key, count) in node.keys.iter().zip(node.values) {
-            checker.large(Space::Data, key.get(), count.get());
-            checker.data.mark(key.get());
-        }
-        Ok(range(&node))
     }
 }
 

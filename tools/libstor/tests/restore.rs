@@ -21,7 +21,8 @@ fn dumped(image: &Image) -> String {
 fn restored(xml: &str, image: &Image) -> Result<Restored> {
     let input = image.0.with_extension("xml");
     fs::write(&input, xml).unwrap();
-    let restore = restore(&Restore { input: input.clone(), output: image.0.clone(), ..Restore::default() });
+    let request = Restore { input: input.clone(), output: image.0.clone(), ..Restore::default() };
+    let restore = restore(&request, &Progress::default());
     fs::remove_file(input).unwrap();
     restore
 }
@@ -221,7 +222,11 @@ fn targets() {
     let input = to.0.with_extension("xml");
     fs::write(&input, &xml).unwrap();
     let ask = |output: &Path, overwrite, dry_run| {
-        restore(&Restore { input: input.clone(), output: output.into(), overwrite, dry_run })
+        let progress = Progress::default();
+        let restore = restore(&Restore { input: input.clone(), output: output.into(), overwrite, dry_run }, &progress);
+        // What was read is what was expected: twice the input if something is written over.
+        assert!(restore.is_err() || progress.total() == Some(progress.read()), "{progress:?}");
+        restore
     };
     let missing = ask(Path::new("/nonexistent/file"), false, false).unwrap_err();
     assert_eq!(missing.kind, Kind::NotFound);

@@ -259,6 +259,8 @@ pub(crate) enum Metadata {
         #[arg(long)]
         overwrite: bool,
         #[command(flatten)]
+        progress: NoProgress,
+        #[command(flatten)]
         change: Change,
     },
     /// Mend damaged metadata in a copy, or say what would be kept and what is lost

@@ -170,13 +170,17 @@ fn metadata(request: &Metadata, printer: &mut Printer<'_>) -> std::result::Resul
             let mut out = buffered(printer);
             libstor::metadata::dump(&metadata.path, held.held, form, &progress, &mut out)?;
         }
-        Metadata::Restore { input, output, overwrite, change } => {
-            printer.restored(&libstor::metadata::restore(&Restore {
+        Metadata::Restore { input, output, overwrite, progress: no, change } => {
+            let restore = Restore {
                 input: input.clone(),
                 output: output.clone(),
                 overwrite: *overwrite,
                 dry_run: change.dry_run,
-            })?)?;
+            };
+            let shown = show(no, printer.json, false);
+            let restored = libstor::metadata::restore(&restore, &progress)?;
+            drop(shown);
+            printer.restored(&restored)?;
         }
         Metadata::Repair {
             input,

@@ -3,6 +3,8 @@
 //! How far a command has come, on one line of a terminal.
 
 use libstor::metadata::Progress;
+use libstor::size::Iec;
+use libstor::Bytes;
 use std::io::{self, IsTerminal, Write};
 use std::sync::mpsc::{channel, RecvTimeoutError, Sender};
 use std::thread::{spawn, JoinHandle};
@@ -52,26 +54,26 @@ fn write(text: &str) {
     let _ = write!(io::stderr(), "\r\x1b[K{text}");
 }
 
-fn line(read: u64, total: Option<u64>) -> String {
+fn line(read: Bytes, total: Option<Bytes>) -> String {
     match total {
-        // More may be read than was thought.
-        Some(total) => format!("{read} of {} metadata blocks read ({} %)", total.max(read), percent(read, total)),
-        None => format!("{read} metadata blocks read"),
+        Some(total) => {
+            // More may be read than was thought.
+            let total = Bytes(total.0.max(read.0));
+            let percent = u128::from(read.0) * 100 / u128::from(total.0.max(1));
+            format!("{} of {} read ({percent} %)", Iec(read), Iec(total))
+        }
+        None => format!("{} read", Iec(read)),
     }
-}
-
-fn percent(read: u64, total: u64) -> u128 {
-    u128::from(read) * 100 / u128::from(total.max(read).max(1))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::line;
+    use super::{line, Bytes};
 
     #[test]
     fn what_is_shown() {
-        assert_eq!(line(5, None), "5 metadata blocks read");
-        assert_eq!(line(50, Some(200)), "50 of 200 metadata blocks read (25 %)");
-        assert_eq!(line(300, Some(200)), "300 of 300 metadata blocks read (100 %)");
+        assert_eq!(line(Bytes(5 << 20), None), "5 MiB read");
+        assert_eq!(line(Bytes(50 << 20), Some(Bytes(200 << 20))), "50 MiB of 200 MiB read (25 %)");
+        assert_eq!(line(Bytes(300), Some(Bytes(200))), "300 B of 300 B read (100 %)");
     }
 }

@@ -123,7 +123,7 @@ impl Store for FileStore {
     }
 
     fn read(&mut self, at: MetadataBlock, into: &mut Block) -> std::result::Result<(), Failed> {
-        self.progress.add(1);
+        self.progress.add(BLOCK_SIZE as u64);
         let in_order = at.0.checked_sub(self.next).is_some_and(|gap| gap < GAP);
         self.next = at.0 + 1;
         // If a block behind this one cannot be read, this one may be.

@@ -191,7 +191,7 @@ fn expect_all(store: &mut FileStore, progress: &Progress) {
     let mut bytes = [0; BLOCK_SIZE];
     // Whether there is a superblock is told by whoever needs it.
     if let Ok(superblock) = thin::superblock::read(store, MetadataBlock(0), &mut bytes) {
-        progress.expect(superblock.metadata_space.root.allocated.get());
+        progress.expect(superblock.metadata_space.root.allocated.get().saturating_mul(BLOCK_SIZE as u64));
     }
 }
 

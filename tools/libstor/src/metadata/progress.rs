@@ -2,10 +2,11 @@
 
 //! How far a command has come, to be looked at by another thread.
 
+use crate::Bytes;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-/// Counts metadata blocks that have been read. Clones count together.
+/// Counts what has been read, of metadata or of XML. Clones count together.
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<Counters>);
 
@@ -16,21 +17,21 @@ struct Counters {
 }
 
 impl Progress {
-    /// Blocks that have been read.
-    pub fn read(&self) -> u64 {
-        self.0.read.load(Ordering::Relaxed)
+    /// How much has been read.
+    pub fn read(&self) -> Bytes {
+        Bytes(self.0.read.load(Ordering::Relaxed))
     }
 
-    /// Blocks that will be read in the end, about; `None` if that is not known.
-    pub fn total(&self) -> Option<u64> {
-        Some(self.0.total.load(Ordering::Relaxed)).filter(|&total| total > 0)
+    /// How much will have been read in the end, about; `None` if that is not known.
+    pub fn total(&self) -> Option<Bytes> {
+        Some(Bytes(self.0.total.load(Ordering::Relaxed))).filter(|total| total.0 > 0)
     }
 
-    pub(super) fn add(&self, blocks: u64) {
-        self.0.read.fetch_add(blocks, Ordering::Relaxed);
+    pub(super) fn add(&self, bytes: u64) {
+        self.0.read.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn expect(&self, blocks: u64) {
-        self.0.total.store(blocks, Ordering::Relaxed);
+    pub(super) fn expect(&self, bytes: u64) {
+        self.0.total.store(bytes, Ordering::Relaxed);
     }
 }

@@ -7,7 +7,7 @@
 
 use super::target::{refused, Target};
 use super::xml::{shown, wrong, Form, Tag, Xml};
-use super::FileStore;
+use super::{FileStore, Progress};
 use crate::error::Context;
 use crate::{Error, Kind, Result};
 use serde::Serialize;
@@ -79,21 +79,21 @@ impl Restored {
 ///
 /// The input cannot be read or is not as it must be, which is told with its line; or the target is in use, holds something,
 /// is too small or cannot be written.
-pub fn restore(restore: &Restore) -> Result<Restored> {
+pub fn restore(restore: &Restore, progress: &Progress) -> Result<Restored> {
     let Restore { input, output, overwrite, dry_run } = restore;
     let context = || format!("cannot restore {} to {}", input.display(), output.display());
     let run = || -> Result<Restored> {
-        let from = open(input)?;
+        let from = Input::open(input, progress)?;
         let target = Target::open(output, *overwrite)?;
         let reads_twice = target.holds && !dry_run;
+        progress.expect(from.size.unwrap_or(0) * if reads_twice { 2 } else { 1 });
         if reads_twice {
-            let is_file = from.metadata().is_ok_and(|metadata| metadata.is_file());
-            if !is_file {
+            if from.size.is_none() {
                 return Err(Error::new(Kind::Usage, "what is written over something is read twice")
                     .help("give the XML as a file"));
             }
             let store = FileStore::open(output, false)?;
-            read(open(input)?, store, false)?;
+            read(Input::open(input, progress)?, store, false)?;
         }
         let store = if *dry_run { target.store } else { target.cleared()? };
         let built = read(from, store, !dry_run)?;
@@ -102,19 +102,40 @@ pub fn restore(restore: &Restore) -> Result<Restored> {
     run().context(context)
 }
 
-fn open(input: &Path) -> Result<File> {
-    if input == Path::new("-") {
-        // As a file, so that it is read without a buffer of its own.
-        return File::open("/dev/stdin").map_err(|error| Error::new(Kind::Failure, format!("stdin: {error}")));
-    }
-    File::open(input).map_err(|error| {
-        let kind = match error.kind() {
-            std::io::ErrorKind::NotFound => Kind::NotFound,
-            std::io::ErrorKind::PermissionDenied => Kind::Permission,
-            _ => Kind::Failure,
+/// XML, as it is read.
+struct Input<'a> {
+    file: File,
+    /// `None` if it is no file: then nobody knows.
+    size: Option<u64>,
+    progress: &'a Progress,
+}
+
+impl<'a> Input<'a> {
+    fn open(path: &Path, progress: &'a Progress) -> Result<Self> {
+        let file = if path == Path::new("-") {
+            // As a file, so that it is read without a buffer of its own.
+            File::open("/dev/stdin").map_err(|error| Error::new(Kind::Failure, format!("stdin: {error}")))?
+        } else {
+            File::open(path).map_err(|error| {
+                let kind = match error.kind() {
+                    std::io::ErrorKind::NotFound => Kind::NotFound,
+                    std::io::ErrorKind::PermissionDenied => Kind::Permission,
+                    _ => Kind::Failure,
+                };
+                Error::new(kind, format!("{}: {error}", path.display()))
+            })?
         };
-        Error::new(kind, format!("{}: {error}", input.display()))
-    })
+        let size = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
+        Ok(Self { file, size, progress })
+    }
+}
+
+impl Read for Input<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.file.read(into)?;
+        self.progress.add(count as u64);
+        Ok(count)
+    }
 }
 
 /// Where in the document.
