@@ -132,7 +132,7 @@ impl fmt::Display for Mismatch {
                 "the pool is at transaction {pool}, the catalog at {catalog}: the pool's metadata is older; restore the \
                  metadata that belongs to it, or run `storctl pool repair`"
             ),
-            Self::End => f.write_str("the catalog has been changed as often as it can be"),
+            Self::End => f.write_str("the catalog has been changed as often as it can be: copy the volumes to a new pool"),
         }
     }
 }

@@ -187,8 +187,10 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Magic => f.write_str("no pool label: this device belongs to no pool"),
-            Self::Checksum => f.write_str("the pool label is damaged: its checksum does not fit its contents"),
+            Self::Magic => f.write_str("no pool label: this device belongs to no pool; name one that does"),
+            Self::Checksum => {
+                f.write_str("the pool label's checksum does not fit its contents: restore it from its copy")
+            }
             Self::Version(version) => {
                 write!(f, "pool label version {version} is not known, only {VERSION}: use a newer version of Stor")
             }
