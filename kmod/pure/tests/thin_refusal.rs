@@ -163,6 +163,19 @@ fn features_that_allow_reading_only() {
 }
 
 #[test]
+fn a_pool_open_for_reading_only() {
+    let mut pool = Pool::open_read_only(sound(), OPTIONS).unwrap();
+    assert_eq!(pool.lookup(1, VirtualBlock(3)).unwrap().unwrap().length, 1);
+    let errors = try_all(&mut pool);
+    assert!(errors.iter().all(|error| *error == Error::ReadOnly), "{errors:?}");
+    says(errors[0], "the pool is open for reading only; open it for writing");
+    assert_eq!(pool.set_needs_check(true), Err(Error::ReadOnly));
+    pool.commit().unwrap();
+    pool.abort().unwrap();
+    assert_eq!(pool.close().blocks, sound().blocks);
+}
+
+#[test]
 fn metadata_that_needs_a_check() {
     let mut pool = open(sound()).unwrap();
     pool.set_needs_check(true).unwrap();

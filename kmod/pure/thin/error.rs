@@ -57,6 +57,8 @@ pub enum Error {
     TransactionId(u64),
     /// There is a metadata snapshot already.
     Held(MetadataBlock),
+    /// The pool was opened for reading only.
+    ReadOnly,
     /// There is no metadata snapshot.
     NotHeld,
     /// There is no device with this id.
@@ -128,6 +130,7 @@ impl fmt::Display for What<'_> {
             Error::DiscardFirst => f.write_str("there is no room before what was given up is discarded"),
             Error::NeedsCheck => f.write_str("superblock: the metadata has to be checked before it is changed"),
             Error::Broken => f.write_str("a change was not finished"),
+            Error::ReadOnly => f.write_str("the pool is open for reading only"),
             Error::Truncated { blocks, device } => {
                 write!(f, "superblock: the metadata has {blocks} blocks, but the device only {device}")
             }
@@ -168,6 +171,7 @@ impl Error {
             Self::DiscardFirst => "discard that and try again",
             Self::NeedsCheck => "check it, repair it if need be, and clear the mark",
             Self::Broken => "abort the transaction",
+            Self::ReadOnly => "open it for writing",
             Self::Truncated { .. } => "give the device back its size",
             Self::Shrink { .. } => "copy its volumes to a smaller one",
             Self::TransactionId(_) => "read its state again",

@@ -60,6 +60,8 @@ pub struct Pool<S: Store> {
     pub(super) changed: bool,
     /// A change was not finished.
     pub(super) broken: bool,
+    /// Nothing may be changed.
+    read_only: bool,
     options: Options,
 }
 
@@ -75,6 +77,16 @@ impl<S: Store> Pool<S> {
         let mut pool = Self::around(store, superblock, 0, options)?;
         pool.load()?;
         Ok(pool)
+    }
+
+    /// The same, of a pool in which nothing is to be changed: whatever would is refused, and the store is never written to.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn open_read_only(store: S, options: Options) -> Result<Self, Error> {
+        let pool = Self::open(store, options)?;
+        Ok(Self { read_only: true, ..pool })
     }
 
     /// A pool over a metadata device with so many blocks, none of which is used.
@@ -94,6 +106,7 @@ impl<S: Store> Pool<S> {
             changed_devices: 0,
             changed: false,
             broken: false,
+            read_only: false,
             options,
         })
     }
@@ -342,6 +355,9 @@ impl<S: Store> Pool<S> {
     /// Whether something can be changed.
     pub(super) fn usable(&self) -> Result<(), Error> {
         self.readable()?;
+        if self.read_only {
+            return Err(Error::ReadOnly);
+        }
         self.superblock.check_write()
     }
 
