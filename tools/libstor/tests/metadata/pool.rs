@@ -3,7 +3,11 @@
 //! Pools made by the engine, and what is in them.
 #![allow(dead_code)] // each test uses some of it
 
+#[path = "../../../../kmod/pure/tests/thin/rng.rs"]
+mod rng;
+
 use libstor::metadata::FileStore;
+pub(crate) use rng::Rng;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -41,25 +45,6 @@ impl Drop for Image {
 impl AsRef<Path> for Image {
     fn as_ref(&self) -> &Path {
         &self.0
-    }
-}
-
-pub(crate) struct Rng(u64);
-
-impl Rng {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
     }
 }
 
