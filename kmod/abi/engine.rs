@@ -7,16 +7,23 @@
 //! code, so a request in flight pins the engine through its queue's usage count and an engine can be unloaded the
 //! moment its last object has left it (docs/adr/0002).
 //!
+//! A request that the engine cannot map at once it keeps, as a [`Deferral`], and gives back once: with
+//! `stor_request_retry`, whereupon it is asked again, or with `stor_request_end`: the range
+//! that it was asked about is done, or has failed. Whatever else an engine does by itself
+//! (workers, metadata) it has finished when `close` returns.
+//!
 //! Life of an object: `prepare` (allocates; its queue may be running) → `load` (reads state; the queue is frozen)
-//! → `map`/`end` … → `close` (writes state; frozen) → `load` again, if a switch failed, or `free`.
+//! → `map`/`unpin` … → `close` (writes state; frozen) → `load` again, if a switch failed, or `free`. A pool is loaded before its
+//! volumes and closed after them.
 //!
 //! Everything here is `repr(C)` and carries [`ENGINE_ABI`]: a front refuses any other number, so that a change
 //! of layout or meaning is a change of this number.
 
+use super::uapi::{stor_pool_change, stor_pool_device, stor_pool_facts, stor_pool_item};
 use core::ffi::{c_int, c_void};
 
 /// Number of this ABI.
-pub const ENGINE_ABI: u32 = 1;
+pub const ENGINE_ABI: u32 = 2;
 
 /// Bytes of a version or target name, with the NUL.
 pub const TEXT: usize = 32;
@@ -24,17 +31,22 @@ pub const TEXT: usize = 32;
 /// What [`ObjectOps::map`] is asked about. Values are those of `enum req_op`.
 pub type Op = u32;
 
-/// A range of a request: `sectors` from `sector` of the volume.
+/// A range of a request that is to be mapped, in a place that stays until the request is given back. If the engine
+/// defers it, it is the engine's until then.
 #[repr(C)]
-pub struct MapRequest {
-    /// What is to be done: `REQ_OP_READ`, `_WRITE`, `_DISCARD` or `_WRITE_ZEROES`.
+pub struct Deferral {
+    /// For lists of the engine's.
+    pub next: *mut Deferral,
+    /// For the engine.
+    pub owner: u32,
+    /// What is to be done: `REQ_OP_READ`, `_WRITE`, `_DISCARD`, `_WRITE_ZEROES` or `_FLUSH`.
     pub op: Op,
-    /// Zero.
-    pub reserved: u32,
     /// First sector in the volume.
     pub sector: u64,
     /// How many.
     pub sectors: u64,
+    /// When the engine took it.
+    pub since: u64,
 }
 
 /// Where the beginning of a range lies: `sectors` of it, never 0, from `sector` of a lower device.
@@ -47,9 +59,14 @@ pub struct Piece {
     pub sectors: u64,
     /// Index of the lower device.
     pub lower: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Not 0: the engine is to be told when the piece has ended.
+    pub token: u32,
 }
+
+/// Answer of [`ObjectOps::map`] and [`ObjectOps::flush`], besides each `blk_status_t`: the engine keeps the request.
+pub const DEFERRED: u32 = 0x100;
+/// Answer of [`ObjectOps::map`]: the first `sectors` of [`Piece`] read as zeros, and nothing is to be done for a discard.
+pub const NOTHING: u32 = 0x101;
 
 /// A lower device as an engine sees it; the front keeps the handle.
 #[repr(C)]
@@ -57,10 +74,12 @@ pub struct Piece {
 pub struct LowerInfo {
     /// Size in bytes.
     pub size: u64,
+    /// `struct block_device *`, open as long as an object stands on it.
+    pub bdev: *mut c_void,
     /// Logical block size in bytes.
     pub logical_block: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Not 0: it may only be read.
+    pub read_only: u32,
 }
 
 /// What an object is to be made of.
@@ -76,10 +95,16 @@ pub struct ObjectConfig {
     pub lowers: *const LowerInfo,
     /// The target's configuration, as it came through the control ABI.
     pub config: *const u8,
+    /// Context of the object of its pool, or null.
+    pub pool: *mut c_void,
     /// How many lower devices.
     pub lower_count: u32,
     /// Bytes of configuration.
     pub config_len: u32,
+    /// Not 0: nothing is to be written.
+    pub read_only: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// An object of an engine: its context and what can be done with it.
@@ -101,10 +126,60 @@ pub struct ObjectOps {
     pub close: unsafe extern "C" fn(context: *mut c_void) -> c_int,
     /// Frees the object. May sleep.
     pub free: unsafe extern "C" fn(context: *mut c_void),
-    /// Says where the beginning of a range lies: 0 and `piece` is filled, or a `blk_status_t`. Must not sleep.
-    pub map: unsafe extern "C" fn(context: *mut c_void, request: *const MapRequest, piece: *mut Piece) -> u32,
+    /// Says where the beginning of a range lies: 0 and `piece` is filled, [`NOTHING`], [`DEFERRED`], or a `blk_status_t`. May
+    /// be called again for the same request. Must not sleep.
+    pub map: unsafe extern "C" fn(context: *mut c_void, range: *mut Deferral, piece: *mut Piece) -> u32,
+    /// A piece with a token has ended with `status`, a `blk_status_t`; it was these sectors of the volume. Any context.
+    pub unpin: unsafe extern "C" fn(context: *mut c_void, token: u32, status: u32, sector: u64, sectors: u64),
+    /// Asks for a flush: 0 and a bit for each lower device that is to be flushed, [`DEFERRED`], or a `blk_status_t`. Missing: all
+    /// are. Must not sleep.
+    pub flush: Option<unsafe extern "C" fn(context: *mut c_void, range: *mut Deferral, lowers: *mut u64) -> u32>,
+    /// Takes a new size and configuration while requests are live. -EOPNOTSUPP: they have to be held for that. May be missing.
+    pub change: Option<unsafe extern "C" fn(context: *mut c_void, config: *const ObjectConfig) -> c_int>,
     /// Settles a request that ended with `status`, a `blk_status_t`. Called in any context. May be missing.
     pub end: Option<unsafe extern "C" fn(context: *mut c_void, status: u32)>,
+}
+
+/// A pool: what volumes have in common. It has no requests of its own.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Pool {
+    /// Passed to every function of `ops`, and in [`ObjectConfig::pool`] to its volumes.
+    pub context: *mut c_void,
+    /// Lives as long as the engine's module.
+    pub ops: *const PoolOps,
+    /// The lower devices that data is on, a bit for each: what its volumes' limits follow from.
+    pub data: u64,
+    /// Bytes of a data block: what a discard gives back at least.
+    pub block_size: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Operations of a pool. All may sleep, and answer 0 or a negative errno.
+#[repr(C)]
+pub struct PoolOps {
+    /// As of an object.
+    pub load: unsafe extern "C" fn(context: *mut c_void) -> c_int,
+    /// As of an object.
+    pub close: unsafe extern "C" fn(context: *mut c_void) -> c_int,
+    /// Writes most of its state, while requests are live, so that `close` has little to do. May be given up at any point.
+    pub settle: unsafe extern "C" fn(context: *mut c_void),
+    /// As of an object; its volumes were freed before.
+    pub free: unsafe extern "C" fn(context: *mut c_void),
+    /// Takes more lower devices and another configuration, with requests of its volumes live.
+    pub reload: unsafe extern "C" fn(context: *mut c_void, config: *const ObjectConfig) -> c_int,
+    /// Does what `STOR_IOC_POOL_CHANGE` asks for.
+    pub change: unsafe extern "C" fn(
+        context: *mut c_void,
+        change: *mut stor_pool_change,
+        items: *const stor_pool_item,
+        count: usize,
+    ) -> c_int,
+    /// Says how it is.
+    pub facts: unsafe extern "C" fn(context: *mut c_void, facts: *mut stor_pool_facts) -> c_int,
+    /// Says what a device has; `exclusive` is counted if the flag says so.
+    pub device: unsafe extern "C" fn(context: *mut c_void, device: *mut stor_pool_device) -> c_int,
 }
 
 /// What an engine registers. Lives as long as its module.
@@ -120,4 +195,7 @@ pub struct EngineOps {
     pub module: *mut c_void,
     /// Makes an object. May sleep.
     pub prepare: unsafe extern "C" fn(config: *const ObjectConfig, object: *mut Object) -> c_int,
+    /// Makes a pool. `listener` is passed to `stor_pool_event`. May sleep.
+    pub prepare_pool:
+        unsafe extern "C" fn(config: *const ObjectConfig, listener: *mut c_void, pool: *mut Pool) -> c_int,
 }

@@ -53,10 +53,16 @@ errnos! {
     ERANGE = 34;
     /// A volume would stand on itself.
     ELOOP = 40;
+    /// Not what it should be: another kind of data.
+    EILSEQ = 84;
     /// The ABI version is not spoken.
     EPROTONOSUPPORT = 93;
     /// Target or device kind is not supported.
     EOPNOTSUPP = 95;
+    /// What the caller knows is out of date.
+    ESTALE = 116;
+    /// The metadata is damaged.
+    EUCLEAN = 117;
     /// I/O did not drain in time.
     ETIMEDOUT = 110;
     /// The volume is in that state already.

@@ -10,10 +10,18 @@ pub const STOR_NAME_LEN: u32 = 64;
 pub const STOR_TARGET_LEN: u32 = 16;
 pub const STOR_VERSION_LEN: u32 = 32;
 pub const STOR_DISK_LEN: u32 = 32;
-pub const STOR_MAX_VOLUMES: u32 = 4096;
+pub const STOR_MAX_VOLUMES: u32 = 16384;
+pub const STOR_MAX_POOLS: u32 = 256;
 pub const STOR_MAX_LOWERS: u32 = 64;
 pub const STOR_MAX_CONFIG: u32 = 65536;
 pub const STOR_LINEAR_CONFIG_VERSION: u32 = 1;
+pub const STOR_POLICY_POOL: u32 = 0;
+pub const STOR_POLICY_QUEUE: u32 = 1;
+pub const STOR_POLICY_ERROR: u32 = 2;
+pub const STOR_POLICY_READ_ONLY: u32 = 3;
+pub const STOR_THIN_CONFIG_VERSION: u32 = 1;
+pub const STOR_POOL_CONFIG_VERSION: u32 = 1;
+pub const STOR_POOL_NO_PASSDOWN: u32 = 1;
 pub const STOR_CREATE_READ_ONLY: u32 = 1;
 pub const STOR_RELOAD_SHRINK: u32 = 1;
 pub const STOR_SET_READ_ONLY: u32 = 1;
@@ -25,6 +33,27 @@ pub const STOR_LOWER_GONE: u32 = 1;
 pub const STOR_WAIT_NONE: u32 = 0;
 pub const STOR_WAIT_SUSPENDED: u32 = 1;
 pub const STOR_WAIT_LOWER: u32 = 2;
+pub const STOR_WAIT_METADATA: u32 = 3;
+pub const STOR_WAIT_COMMIT: u32 = 4;
+pub const STOR_WAIT_DATA_FULL: u32 = 5;
+pub const STOR_WAIT_METADATA_FULL: u32 = 6;
+pub const STOR_POOL_READ_ONLY: u32 = 1;
+pub const STOR_POOL_CHANGE_COMMIT: u32 = 0;
+pub const STOR_POOL_CHANGE_CREATE: u32 = 1;
+pub const STOR_POOL_CHANGE_SNAPSHOT: u32 = 2;
+pub const STOR_POOL_CHANGE_DELETE: u32 = 3;
+pub const STOR_POOL_CHANGE_HOLD: u32 = 4;
+pub const STOR_POOL_CHANGE_RELEASE: u32 = 5;
+pub const STOR_POOL_CHANGE_CHECKED: u32 = 6;
+pub const STOR_MAX_ITEMS: u32 = 4096;
+pub const STOR_POOL_WRITE: u32 = 0;
+pub const STOR_POOL_DATA_FULL: u32 = 1;
+pub const STOR_POOL_METADATA_FULL: u32 = 2;
+pub const STOR_POOL_STUCK: u32 = 3;
+pub const STOR_POOL_FAILED: u32 = 4;
+pub const STOR_POOL_NEEDS_CHECK: u32 = 1;
+pub const STOR_POOL_OPENED_READ_ONLY: u32 = 2;
+pub const STOR_POOL_DEVICE_EXCLUSIVE: u32 = 1;
 pub const STOR_ENGINE_ACTIVE: u32 = 1;
 pub const STOR_SWITCH_MOVED: u32 = 0;
 pub const STOR_SWITCH_STAYED: u32 = 1;
@@ -45,6 +74,12 @@ pub const STOR_EVENT_SWITCH_FAILED: u32 = 11;
 pub const STOR_EVENT_DEAD: u32 = 12;
 pub const STOR_EVENT_LOWER_GONE: u32 = 13;
 pub const STOR_EVENT_IO_ERROR: u32 = 14;
+pub const STOR_EVENT_POOL_CREATED: u32 = 15;
+pub const STOR_EVENT_POOL_REMOVED: u32 = 16;
+pub const STOR_EVENT_POOL_RELOADED: u32 = 17;
+pub const STOR_EVENT_POOL_MODE: u32 = 18;
+pub const STOR_EVENT_POOL_LOW_WATER: u32 = 19;
+pub const STOR_EVENT_POOL_DELETED: u32 = 20;
 pub const STOR_NR_VERSION: u32 = 0;
 pub const STOR_NR_CREATE: u32 = 1;
 pub const STOR_NR_REMOVE: u32 = 2;
@@ -57,6 +92,13 @@ pub const STOR_NR_SET: u32 = 8;
 pub const STOR_NR_RENAME: u32 = 9;
 pub const STOR_NR_ENGINE_LIST: u32 = 10;
 pub const STOR_NR_ENGINE_SWITCH: u32 = 11;
+pub const STOR_NR_POOL_CREATE: u32 = 12;
+pub const STOR_NR_POOL_REMOVE: u32 = 13;
+pub const STOR_NR_POOL_RELOAD: u32 = 14;
+pub const STOR_NR_POOL_LIST: u32 = 15;
+pub const STOR_NR_POOL_STATUS: u32 = 16;
+pub const STOR_NR_POOL_CHANGE: u32 = 17;
+pub const STOR_NR_POOL_DEVICE: u32 = 18;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct stor_header {
@@ -145,6 +187,61 @@ const _: () = {
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_thin_config {
+    pub version: __u32,
+    pub policy: __u32,
+    pub device: __u64,
+    pub reservation: __u64,
+    pub timeout: __u32,
+    pub reserved: __u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_thin_config"][::core::mem::size_of::<stor_thin_config>() - 32usize];
+    ["Alignment of stor_thin_config"][::core::mem::align_of::<stor_thin_config>() - 8usize];
+    ["Offset of field: stor_thin_config::version"][::core::mem::offset_of!(stor_thin_config, version) - 0usize];
+    ["Offset of field: stor_thin_config::policy"][::core::mem::offset_of!(stor_thin_config, policy) - 4usize];
+    ["Offset of field: stor_thin_config::device"][::core::mem::offset_of!(stor_thin_config, device) - 8usize];
+    ["Offset of field: stor_thin_config::reservation"]
+        [::core::mem::offset_of!(stor_thin_config, reservation) - 16usize];
+    ["Offset of field: stor_thin_config::timeout"][::core::mem::offset_of!(stor_thin_config, timeout) - 24usize];
+    ["Offset of field: stor_thin_config::reserved"][::core::mem::offset_of!(stor_thin_config, reserved) - 28usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_pool_config {
+    pub version: __u32,
+    pub flags: __u32,
+    pub metadata_segments: __u32,
+    pub data_segments: __u32,
+    pub data_block_size: __u32,
+    pub policy: __u32,
+    pub timeout: __u32,
+    pub commit_interval: __u32,
+    pub low_water: __u64,
+    pub reserve: __u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_pool_config"][::core::mem::size_of::<stor_pool_config>() - 48usize];
+    ["Alignment of stor_pool_config"][::core::mem::align_of::<stor_pool_config>() - 8usize];
+    ["Offset of field: stor_pool_config::version"][::core::mem::offset_of!(stor_pool_config, version) - 0usize];
+    ["Offset of field: stor_pool_config::flags"][::core::mem::offset_of!(stor_pool_config, flags) - 4usize];
+    ["Offset of field: stor_pool_config::metadata_segments"]
+        [::core::mem::offset_of!(stor_pool_config, metadata_segments) - 8usize];
+    ["Offset of field: stor_pool_config::data_segments"]
+        [::core::mem::offset_of!(stor_pool_config, data_segments) - 12usize];
+    ["Offset of field: stor_pool_config::data_block_size"]
+        [::core::mem::offset_of!(stor_pool_config, data_block_size) - 16usize];
+    ["Offset of field: stor_pool_config::policy"][::core::mem::offset_of!(stor_pool_config, policy) - 20usize];
+    ["Offset of field: stor_pool_config::timeout"][::core::mem::offset_of!(stor_pool_config, timeout) - 24usize];
+    ["Offset of field: stor_pool_config::commit_interval"]
+        [::core::mem::offset_of!(stor_pool_config, commit_interval) - 28usize];
+    ["Offset of field: stor_pool_config::low_water"][::core::mem::offset_of!(stor_pool_config, low_water) - 32usize];
+    ["Offset of field: stor_pool_config::reserve"][::core::mem::offset_of!(stor_pool_config, reserve) - 40usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct stor_create {
     pub header: stor_header,
     pub uuid: [__u8; 16usize],
@@ -155,6 +252,7 @@ pub struct stor_create {
     pub config: __u64,
     pub lower_count: __u32,
     pub config_len: __u32,
+    pub pool: [__u8; 16usize],
     pub index: __u32,
     pub major: __u32,
     pub minor: __u32,
@@ -162,7 +260,7 @@ pub struct stor_create {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of stor_create"][::core::mem::size_of::<stor_create>() - 160usize];
+    ["Size of stor_create"][::core::mem::size_of::<stor_create>() - 176usize];
     ["Alignment of stor_create"][::core::mem::align_of::<stor_create>() - 8usize];
     ["Offset of field: stor_create::header"][::core::mem::offset_of!(stor_create, header) - 0usize];
     ["Offset of field: stor_create::uuid"][::core::mem::offset_of!(stor_create, uuid) - 16usize];
@@ -173,10 +271,11 @@ const _: () = {
     ["Offset of field: stor_create::config"][::core::mem::offset_of!(stor_create, config) - 128usize];
     ["Offset of field: stor_create::lower_count"][::core::mem::offset_of!(stor_create, lower_count) - 136usize];
     ["Offset of field: stor_create::config_len"][::core::mem::offset_of!(stor_create, config_len) - 140usize];
-    ["Offset of field: stor_create::index"][::core::mem::offset_of!(stor_create, index) - 144usize];
-    ["Offset of field: stor_create::major"][::core::mem::offset_of!(stor_create, major) - 148usize];
-    ["Offset of field: stor_create::minor"][::core::mem::offset_of!(stor_create, minor) - 152usize];
-    ["Offset of field: stor_create::reserved"][::core::mem::offset_of!(stor_create, reserved) - 156usize];
+    ["Offset of field: stor_create::pool"][::core::mem::offset_of!(stor_create, pool) - 144usize];
+    ["Offset of field: stor_create::index"][::core::mem::offset_of!(stor_create, index) - 160usize];
+    ["Offset of field: stor_create::major"][::core::mem::offset_of!(stor_create, major) - 164usize];
+    ["Offset of field: stor_create::minor"][::core::mem::offset_of!(stor_create, minor) - 168usize];
+    ["Offset of field: stor_create::reserved"][::core::mem::offset_of!(stor_create, reserved) - 172usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -253,6 +352,7 @@ pub struct stor_volume_info {
     pub name: [super::ctypes::c_char; 64usize],
     pub target: [super::ctypes::c_char; 16usize],
     pub engine: [super::ctypes::c_char; 32usize],
+    pub pool: [__u8; 16usize],
     pub size: __u64,
     pub index: __u32,
     pub major: __u32,
@@ -263,20 +363,21 @@ pub struct stor_volume_info {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of stor_volume_info"][::core::mem::size_of::<stor_volume_info>() - 160usize];
+    ["Size of stor_volume_info"][::core::mem::size_of::<stor_volume_info>() - 176usize];
     ["Alignment of stor_volume_info"][::core::mem::align_of::<stor_volume_info>() - 8usize];
     ["Offset of field: stor_volume_info::uuid"][::core::mem::offset_of!(stor_volume_info, uuid) - 0usize];
     ["Offset of field: stor_volume_info::name"][::core::mem::offset_of!(stor_volume_info, name) - 16usize];
     ["Offset of field: stor_volume_info::target"][::core::mem::offset_of!(stor_volume_info, target) - 80usize];
     ["Offset of field: stor_volume_info::engine"][::core::mem::offset_of!(stor_volume_info, engine) - 96usize];
-    ["Offset of field: stor_volume_info::size"][::core::mem::offset_of!(stor_volume_info, size) - 128usize];
-    ["Offset of field: stor_volume_info::index"][::core::mem::offset_of!(stor_volume_info, index) - 136usize];
-    ["Offset of field: stor_volume_info::major"][::core::mem::offset_of!(stor_volume_info, major) - 140usize];
-    ["Offset of field: stor_volume_info::minor"][::core::mem::offset_of!(stor_volume_info, minor) - 144usize];
-    ["Offset of field: stor_volume_info::state"][::core::mem::offset_of!(stor_volume_info, state) - 148usize];
-    ["Offset of field: stor_volume_info::open_count"][::core::mem::offset_of!(stor_volume_info, open_count) - 152usize];
+    ["Offset of field: stor_volume_info::pool"][::core::mem::offset_of!(stor_volume_info, pool) - 128usize];
+    ["Offset of field: stor_volume_info::size"][::core::mem::offset_of!(stor_volume_info, size) - 144usize];
+    ["Offset of field: stor_volume_info::index"][::core::mem::offset_of!(stor_volume_info, index) - 152usize];
+    ["Offset of field: stor_volume_info::major"][::core::mem::offset_of!(stor_volume_info, major) - 156usize];
+    ["Offset of field: stor_volume_info::minor"][::core::mem::offset_of!(stor_volume_info, minor) - 160usize];
+    ["Offset of field: stor_volume_info::state"][::core::mem::offset_of!(stor_volume_info, state) - 164usize];
+    ["Offset of field: stor_volume_info::open_count"][::core::mem::offset_of!(stor_volume_info, open_count) - 168usize];
     ["Offset of field: stor_volume_info::lower_count"]
-        [::core::mem::offset_of!(stor_volume_info, lower_count) - 156usize];
+        [::core::mem::offset_of!(stor_volume_info, lower_count) - 172usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -339,25 +440,264 @@ pub struct stor_status {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of stor_status"][::core::mem::size_of::<stor_status>() - 256usize];
+    ["Size of stor_status"][::core::mem::size_of::<stor_status>() - 272usize];
     ["Alignment of stor_status"][::core::mem::align_of::<stor_status>() - 8usize];
     ["Offset of field: stor_status::header"][::core::mem::offset_of!(stor_status, header) - 0usize];
     ["Offset of field: stor_status::uuid"][::core::mem::offset_of!(stor_status, uuid) - 16usize];
     ["Offset of field: stor_status::info"][::core::mem::offset_of!(stor_status, info) - 32usize];
     ["Offset of field: stor_status::logical_block_size"]
-        [::core::mem::offset_of!(stor_status, logical_block_size) - 192usize];
+        [::core::mem::offset_of!(stor_status, logical_block_size) - 208usize];
     ["Offset of field: stor_status::physical_block_size"]
-        [::core::mem::offset_of!(stor_status, physical_block_size) - 196usize];
-    ["Offset of field: stor_status::wait"][::core::mem::offset_of!(stor_status, wait) - 200usize];
-    ["Offset of field: stor_status::in_flight"][::core::mem::offset_of!(stor_status, in_flight) - 204usize];
-    ["Offset of field: stor_status::wait_since"][::core::mem::offset_of!(stor_status, wait_since) - 208usize];
-    ["Offset of field: stor_status::errors"][::core::mem::offset_of!(stor_status, errors) - 216usize];
-    ["Offset of field: stor_status::lowers"][::core::mem::offset_of!(stor_status, lowers) - 224usize];
-    ["Offset of field: stor_status::config"][::core::mem::offset_of!(stor_status, config) - 232usize];
-    ["Offset of field: stor_status::lower_capacity"][::core::mem::offset_of!(stor_status, lower_capacity) - 240usize];
-    ["Offset of field: stor_status::config_capacity"][::core::mem::offset_of!(stor_status, config_capacity) - 244usize];
-    ["Offset of field: stor_status::config_len"][::core::mem::offset_of!(stor_status, config_len) - 248usize];
-    ["Offset of field: stor_status::last_error"][::core::mem::offset_of!(stor_status, last_error) - 252usize];
+        [::core::mem::offset_of!(stor_status, physical_block_size) - 212usize];
+    ["Offset of field: stor_status::wait"][::core::mem::offset_of!(stor_status, wait) - 216usize];
+    ["Offset of field: stor_status::in_flight"][::core::mem::offset_of!(stor_status, in_flight) - 220usize];
+    ["Offset of field: stor_status::wait_since"][::core::mem::offset_of!(stor_status, wait_since) - 224usize];
+    ["Offset of field: stor_status::errors"][::core::mem::offset_of!(stor_status, errors) - 232usize];
+    ["Offset of field: stor_status::lowers"][::core::mem::offset_of!(stor_status, lowers) - 240usize];
+    ["Offset of field: stor_status::config"][::core::mem::offset_of!(stor_status, config) - 248usize];
+    ["Offset of field: stor_status::lower_capacity"][::core::mem::offset_of!(stor_status, lower_capacity) - 256usize];
+    ["Offset of field: stor_status::config_capacity"][::core::mem::offset_of!(stor_status, config_capacity) - 260usize];
+    ["Offset of field: stor_status::config_len"][::core::mem::offset_of!(stor_status, config_len) - 264usize];
+    ["Offset of field: stor_status::last_error"][::core::mem::offset_of!(stor_status, last_error) - 268usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_pool_create {
+    pub header: stor_header,
+    pub uuid: [__u8; 16usize],
+    pub name: [super::ctypes::c_char; 64usize],
+    pub target: [super::ctypes::c_char; 16usize],
+    pub lowers: __u64,
+    pub config: __u64,
+    pub lower_count: __u32,
+    pub config_len: __u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_pool_create"][::core::mem::size_of::<stor_pool_create>() - 136usize];
+    ["Alignment of stor_pool_create"][::core::mem::align_of::<stor_pool_create>() - 8usize];
+    ["Offset of field: stor_pool_create::header"][::core::mem::offset_of!(stor_pool_create, header) - 0usize];
+    ["Offset of field: stor_pool_create::uuid"][::core::mem::offset_of!(stor_pool_create, uuid) - 16usize];
+    ["Offset of field: stor_pool_create::name"][::core::mem::offset_of!(stor_pool_create, name) - 32usize];
+    ["Offset of field: stor_pool_create::target"][::core::mem::offset_of!(stor_pool_create, target) - 96usize];
+    ["Offset of field: stor_pool_create::lowers"][::core::mem::offset_of!(stor_pool_create, lowers) - 112usize];
+    ["Offset of field: stor_pool_create::config"][::core::mem::offset_of!(stor_pool_create, config) - 120usize];
+    ["Offset of field: stor_pool_create::lower_count"]
+        [::core::mem::offset_of!(stor_pool_create, lower_count) - 128usize];
+    ["Offset of field: stor_pool_create::config_len"][::core::mem::offset_of!(stor_pool_create, config_len) - 132usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_pool_reload {
+    pub header: stor_header,
+    pub uuid: [__u8; 16usize],
+    pub lowers: __u64,
+    pub config: __u64,
+    pub lower_count: __u32,
+    pub config_len: __u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_pool_reload"][::core::mem::size_of::<stor_pool_reload>() - 56usize];
+    ["Alignment of stor_pool_reload"][::core::mem::align_of::<stor_pool_reload>() - 8usize];
+    ["Offset of field: stor_pool_reload::header"][::core::mem::offset_of!(stor_pool_reload, header) - 0usize];
+    ["Offset of field: stor_pool_reload::uuid"][::core::mem::offset_of!(stor_pool_reload, uuid) - 16usize];
+    ["Offset of field: stor_pool_reload::lowers"][::core::mem::offset_of!(stor_pool_reload, lowers) - 32usize];
+    ["Offset of field: stor_pool_reload::config"][::core::mem::offset_of!(stor_pool_reload, config) - 40usize];
+    ["Offset of field: stor_pool_reload::lower_count"]
+        [::core::mem::offset_of!(stor_pool_reload, lower_count) - 48usize];
+    ["Offset of field: stor_pool_reload::config_len"][::core::mem::offset_of!(stor_pool_reload, config_len) - 52usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_pool_item {
+    pub device: __u64,
+    pub origin: __u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_pool_item"][::core::mem::size_of::<stor_pool_item>() - 16usize];
+    ["Alignment of stor_pool_item"][::core::mem::align_of::<stor_pool_item>() - 8usize];
+    ["Offset of field: stor_pool_item::device"][::core::mem::offset_of!(stor_pool_item, device) - 0usize];
+    ["Offset of field: stor_pool_item::origin"][::core::mem::offset_of!(stor_pool_item, origin) - 8usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_pool_change {
+    pub header: stor_header,
+    pub uuid: [__u8; 16usize],
+    pub change: __u32,
+    pub item_count: __u32,
+    pub items: __u64,
+    pub transaction_old: __u64,
+    pub transaction_new: __u64,
+    pub held_root: __u64,
+    pub pause: __u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_pool_change"][::core::mem::size_of::<stor_pool_change>() - 80usize];
+    ["Alignment of stor_pool_change"][::core::mem::align_of::<stor_pool_change>() - 8usize];
+    ["Offset of field: stor_pool_change::header"][::core::mem::offset_of!(stor_pool_change, header) - 0usize];
+    ["Offset of field: stor_pool_change::uuid"][::core::mem::offset_of!(stor_pool_change, uuid) - 16usize];
+    ["Offset of field: stor_pool_change::change"][::core::mem::offset_of!(stor_pool_change, change) - 32usize];
+    ["Offset of field: stor_pool_change::item_count"][::core::mem::offset_of!(stor_pool_change, item_count) - 36usize];
+    ["Offset of field: stor_pool_change::items"][::core::mem::offset_of!(stor_pool_change, items) - 40usize];
+    ["Offset of field: stor_pool_change::transaction_old"]
+        [::core::mem::offset_of!(stor_pool_change, transaction_old) - 48usize];
+    ["Offset of field: stor_pool_change::transaction_new"]
+        [::core::mem::offset_of!(stor_pool_change, transaction_new) - 56usize];
+    ["Offset of field: stor_pool_change::held_root"][::core::mem::offset_of!(stor_pool_change, held_root) - 64usize];
+    ["Offset of field: stor_pool_change::pause"][::core::mem::offset_of!(stor_pool_change, pause) - 72usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_pool_info {
+    pub uuid: [__u8; 16usize],
+    pub name: [super::ctypes::c_char; 64usize],
+    pub target: [super::ctypes::c_char; 16usize],
+    pub engine: [super::ctypes::c_char; 32usize],
+    pub state: __u32,
+    pub volumes: __u32,
+    pub lower_count: __u32,
+    pub reserved: __u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_pool_info"][::core::mem::size_of::<stor_pool_info>() - 144usize];
+    ["Alignment of stor_pool_info"][::core::mem::align_of::<stor_pool_info>() - 4usize];
+    ["Offset of field: stor_pool_info::uuid"][::core::mem::offset_of!(stor_pool_info, uuid) - 0usize];
+    ["Offset of field: stor_pool_info::name"][::core::mem::offset_of!(stor_pool_info, name) - 16usize];
+    ["Offset of field: stor_pool_info::target"][::core::mem::offset_of!(stor_pool_info, target) - 80usize];
+    ["Offset of field: stor_pool_info::engine"][::core::mem::offset_of!(stor_pool_info, engine) - 96usize];
+    ["Offset of field: stor_pool_info::state"][::core::mem::offset_of!(stor_pool_info, state) - 128usize];
+    ["Offset of field: stor_pool_info::volumes"][::core::mem::offset_of!(stor_pool_info, volumes) - 132usize];
+    ["Offset of field: stor_pool_info::lower_count"][::core::mem::offset_of!(stor_pool_info, lower_count) - 136usize];
+    ["Offset of field: stor_pool_info::reserved"][::core::mem::offset_of!(stor_pool_info, reserved) - 140usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_pool_list {
+    pub header: stor_header,
+    pub entries: __u64,
+    pub capacity: __u32,
+    pub count: __u32,
+    pub generation: __u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_pool_list"][::core::mem::size_of::<stor_pool_list>() - 40usize];
+    ["Alignment of stor_pool_list"][::core::mem::align_of::<stor_pool_list>() - 8usize];
+    ["Offset of field: stor_pool_list::header"][::core::mem::offset_of!(stor_pool_list, header) - 0usize];
+    ["Offset of field: stor_pool_list::entries"][::core::mem::offset_of!(stor_pool_list, entries) - 16usize];
+    ["Offset of field: stor_pool_list::capacity"][::core::mem::offset_of!(stor_pool_list, capacity) - 24usize];
+    ["Offset of field: stor_pool_list::count"][::core::mem::offset_of!(stor_pool_list, count) - 28usize];
+    ["Offset of field: stor_pool_list::generation"][::core::mem::offset_of!(stor_pool_list, generation) - 32usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_pool_facts {
+    pub mode: __u32,
+    pub flags: __u32,
+    pub data_size: __u64,
+    pub data_used: __u64,
+    pub metadata_size: __u64,
+    pub metadata_used: __u64,
+    pub metadata_reserve: __u64,
+    pub transaction: __u64,
+    pub held_root: __u64,
+    pub snapshots_left: __u64,
+    pub deleting: __u64,
+    pub waiting: __u64,
+    pub wait_since: __u64,
+    pub memory: __u64,
+    pub commits: __u64,
+    pub wait: __u32,
+    pub last_error: __s32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_pool_facts"][::core::mem::size_of::<stor_pool_facts>() - 120usize];
+    ["Alignment of stor_pool_facts"][::core::mem::align_of::<stor_pool_facts>() - 8usize];
+    ["Offset of field: stor_pool_facts::mode"][::core::mem::offset_of!(stor_pool_facts, mode) - 0usize];
+    ["Offset of field: stor_pool_facts::flags"][::core::mem::offset_of!(stor_pool_facts, flags) - 4usize];
+    ["Offset of field: stor_pool_facts::data_size"][::core::mem::offset_of!(stor_pool_facts, data_size) - 8usize];
+    ["Offset of field: stor_pool_facts::data_used"][::core::mem::offset_of!(stor_pool_facts, data_used) - 16usize];
+    ["Offset of field: stor_pool_facts::metadata_size"]
+        [::core::mem::offset_of!(stor_pool_facts, metadata_size) - 24usize];
+    ["Offset of field: stor_pool_facts::metadata_used"]
+        [::core::mem::offset_of!(stor_pool_facts, metadata_used) - 32usize];
+    ["Offset of field: stor_pool_facts::metadata_reserve"]
+        [::core::mem::offset_of!(stor_pool_facts, metadata_reserve) - 40usize];
+    ["Offset of field: stor_pool_facts::transaction"][::core::mem::offset_of!(stor_pool_facts, transaction) - 48usize];
+    ["Offset of field: stor_pool_facts::held_root"][::core::mem::offset_of!(stor_pool_facts, held_root) - 56usize];
+    ["Offset of field: stor_pool_facts::snapshots_left"]
+        [::core::mem::offset_of!(stor_pool_facts, snapshots_left) - 64usize];
+    ["Offset of field: stor_pool_facts::deleting"][::core::mem::offset_of!(stor_pool_facts, deleting) - 72usize];
+    ["Offset of field: stor_pool_facts::waiting"][::core::mem::offset_of!(stor_pool_facts, waiting) - 80usize];
+    ["Offset of field: stor_pool_facts::wait_since"][::core::mem::offset_of!(stor_pool_facts, wait_since) - 88usize];
+    ["Offset of field: stor_pool_facts::memory"][::core::mem::offset_of!(stor_pool_facts, memory) - 96usize];
+    ["Offset of field: stor_pool_facts::commits"][::core::mem::offset_of!(stor_pool_facts, commits) - 104usize];
+    ["Offset of field: stor_pool_facts::wait"][::core::mem::offset_of!(stor_pool_facts, wait) - 112usize];
+    ["Offset of field: stor_pool_facts::last_error"][::core::mem::offset_of!(stor_pool_facts, last_error) - 116usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_pool_status {
+    pub header: stor_header,
+    pub uuid: [__u8; 16usize],
+    pub info: stor_pool_info,
+    pub facts: stor_pool_facts,
+    pub lowers: __u64,
+    pub config: __u64,
+    pub lower_capacity: __u32,
+    pub config_capacity: __u32,
+    pub config_len: __u32,
+    pub reserved: __u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_pool_status"][::core::mem::size_of::<stor_pool_status>() - 328usize];
+    ["Alignment of stor_pool_status"][::core::mem::align_of::<stor_pool_status>() - 8usize];
+    ["Offset of field: stor_pool_status::header"][::core::mem::offset_of!(stor_pool_status, header) - 0usize];
+    ["Offset of field: stor_pool_status::uuid"][::core::mem::offset_of!(stor_pool_status, uuid) - 16usize];
+    ["Offset of field: stor_pool_status::info"][::core::mem::offset_of!(stor_pool_status, info) - 32usize];
+    ["Offset of field: stor_pool_status::facts"][::core::mem::offset_of!(stor_pool_status, facts) - 176usize];
+    ["Offset of field: stor_pool_status::lowers"][::core::mem::offset_of!(stor_pool_status, lowers) - 296usize];
+    ["Offset of field: stor_pool_status::config"][::core::mem::offset_of!(stor_pool_status, config) - 304usize];
+    ["Offset of field: stor_pool_status::lower_capacity"]
+        [::core::mem::offset_of!(stor_pool_status, lower_capacity) - 312usize];
+    ["Offset of field: stor_pool_status::config_capacity"]
+        [::core::mem::offset_of!(stor_pool_status, config_capacity) - 316usize];
+    ["Offset of field: stor_pool_status::config_len"][::core::mem::offset_of!(stor_pool_status, config_len) - 320usize];
+    ["Offset of field: stor_pool_status::reserved"][::core::mem::offset_of!(stor_pool_status, reserved) - 324usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_pool_device {
+    pub header: stor_header,
+    pub uuid: [__u8; 16usize],
+    pub device: __u64,
+    pub mapped: __u64,
+    pub exclusive: __u64,
+    pub transaction: __u64,
+    pub created: __u32,
+    pub snapshotted: __u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_pool_device"][::core::mem::size_of::<stor_pool_device>() - 72usize];
+    ["Alignment of stor_pool_device"][::core::mem::align_of::<stor_pool_device>() - 8usize];
+    ["Offset of field: stor_pool_device::header"][::core::mem::offset_of!(stor_pool_device, header) - 0usize];
+    ["Offset of field: stor_pool_device::uuid"][::core::mem::offset_of!(stor_pool_device, uuid) - 16usize];
+    ["Offset of field: stor_pool_device::device"][::core::mem::offset_of!(stor_pool_device, device) - 32usize];
+    ["Offset of field: stor_pool_device::mapped"][::core::mem::offset_of!(stor_pool_device, mapped) - 40usize];
+    ["Offset of field: stor_pool_device::exclusive"][::core::mem::offset_of!(stor_pool_device, exclusive) - 48usize];
+    ["Offset of field: stor_pool_device::transaction"]
+        [::core::mem::offset_of!(stor_pool_device, transaction) - 56usize];
+    ["Offset of field: stor_pool_device::created"][::core::mem::offset_of!(stor_pool_device, created) - 64usize];
+    ["Offset of field: stor_pool_device::snapshotted"]
+        [::core::mem::offset_of!(stor_pool_device, snapshotted) - 68usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

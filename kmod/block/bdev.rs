@@ -11,7 +11,8 @@ use kernel::bindings;
 use kernel::error::from_err_ptr;
 use kernel::fs::file::LocalFile;
 use kernel::prelude::*;
-use kernel::sync::Arc;
+use kernel::sync::atomic::{ordering::Acquire, ordering::Relaxed, ordering::Release, Atomic};
+use kernel::sync::{Arc, SetOnce};
 
 /// Who holds lower devices. Its address is the kernel's mark of ownership: one holder may open a device again.
 pub trait Holder: Send + Sync + 'static {
@@ -122,7 +123,8 @@ impl Lower {
         unsafe { (*(*(*self.bdev.as_ptr()).bd_disk).queue).limits.features }
     }
 
-    pub(super) fn as_ptr(&self) -> *mut bindings::block_device {
+    /// For what uses it as long as this exists.
+    pub fn as_ptr(&self) -> *mut bindings::block_device {
         self.bdev.as_ptr()
     }
 
@@ -170,6 +172,48 @@ impl Drop for Lower {
         // SAFETY: Opened by `bdev_file_open_by_dev`, with this holder; given back once.
         unsafe { bindings::bdev_fput(self.file.as_ptr()) };
         (self.drop_holder)(self._holder);
+    }
+}
+
+/// Lower devices in an order. More can be added while others look.
+pub struct LowerSet {
+    slots: KVec<SetOnce<Lower>>,
+    length: Atomic<u32>,
+}
+
+impl LowerSet {
+    /// An empty set with room for so many.
+    pub fn with_capacity(capacity: usize) -> Result<Self> {
+        let mut slots = KVec::with_capacity(capacity, GFP_KERNEL)?;
+        for _ in 0..capacity {
+            slots.push(SetOnce::new(), GFP_KERNEL)?;
+        }
+        Ok(Self { slots, length: Atomic::new(0) })
+    }
+
+    /// Adds one at the end; only one task at a time may. E2BIG if there is no room.
+    pub fn push(&self, lower: Lower) -> Result {
+        let length = self.length.load(Relaxed);
+        let slot = self.slots.get(length as usize).ok_or(E2BIG)?;
+        slot.populate(lower);
+        self.length.store(length.wrapping_add(1), Release);
+        Ok(())
+    }
+
+    /// By its place.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<&Lower> {
+        self.slots.get(index)?.as_ref()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.length.load(Acquire) as usize
+    }
+
+    /// In order.
+    pub fn iter(&self) -> impl Iterator<Item = &Lower> {
+        self.slots.iter().map_while(SetOnce::as_ref)
     }
 }
 

@@ -15,11 +15,15 @@ use kernel::types::Opaque;
 /// Bios kept in reserve. One is enough for progress; more keep a starved system moving.
 const RESERVE: u32 = 16;
 
-/// What stands in front of a clone: the request it belongs to and the bio it is a part of (null for a flush).
+/// What stands in front of a clone: the request it belongs to and the bio it is a part of (null for a flush), and what the
+/// engine is to be told of it.
 #[repr(C)]
 pub(super) struct Front {
     pub(super) request: *mut bindings::request,
     pub(super) parent: *mut bindings::bio,
+    pub(super) sector: u64,
+    pub(super) sectors: u64,
+    pub(super) token: u32,
 }
 
 const FRONT_PAD: usize = size_of::<Front>().next_multiple_of(align_of::<bindings::bio>());
@@ -87,7 +91,7 @@ impl BioSet {
     ) -> Result<NonNull<bindings::bio>, Status> {
         let bio = NonNull::new(bio).ok_or(Status::RESOURCE)?;
         // SAFETY: The set was made with FRONT_PAD bytes before every bio, aligned like a bio.
-        unsafe { Self::front(bio.as_ptr()).write(Front { request, parent }) };
+        unsafe { Self::front(bio.as_ptr()).write(Front { request, parent, sector: 0, sectors: 0, token: 0 }) };
         Ok(bio)
     }
 

@@ -3,9 +3,10 @@
 //! What bindgen does not give: the functions of `shim.c`, and constants, whose values `shim.c` asserts.
 
 use kernel::bindings::{
-    blk_mq_tag_set, block_device, gendisk, gfp_t, queue_limits, req_flag_bits___REQ_ALLOC_CACHE,
-    req_flag_bits___REQ_FUA, req_flag_bits___REQ_NOWAIT, req_flag_bits___REQ_POLLED, req_flag_bits___REQ_PREFLUSH,
-    request_queue, work_struct, ___GFP_DIRECT_RECLAIM_BIT, ___GFP_KSWAPD_RECLAIM_BIT,
+    bio, blk_mq_tag_set, block_device, delayed_work, gendisk, gfp_t, queue_limits, req_flag_bits___REQ_ALLOC_CACHE,
+    req_flag_bits___REQ_FUA, req_flag_bits___REQ_META, req_flag_bits___REQ_NOWAIT, req_flag_bits___REQ_POLLED,
+    req_flag_bits___REQ_PREFLUSH, request_queue, wait_queue_head, work_struct, workqueue_struct,
+    ___GFP_DIRECT_RECLAIM_BIT, ___GFP_KSWAPD_RECLAIM_BIT,
 };
 use kernel::ffi::{c_uint, c_void};
 
@@ -14,6 +15,7 @@ pub const GFP_NOIO: gfp_t = (1 << ___GFP_DIRECT_RECLAIM_BIT) | (1 << ___GFP_KSWA
 
 pub const REQ_OP_MASK: u32 = 0xff;
 pub const REQ_FUA: u32 = 1 << req_flag_bits___REQ_FUA;
+pub const REQ_META: u32 = 1 << req_flag_bits___REQ_META;
 pub const REQ_PREFLUSH: u32 = 1 << req_flag_bits___REQ_PREFLUSH;
 /// What a clone must not inherit: the queue below may make us wait, nobody polls us, and the clone is not from a
 /// per-CPU cache. FUA and PREFLUSH come from the request, which the flush machinery has adjusted.
@@ -51,4 +53,16 @@ unsafe extern "C" {
     pub fn stor_limits_cancel(queue: *mut request_queue);
     pub fn stor_bdev_read_only(bdev: *mut block_device) -> bool;
     pub fn stor_holder_unlock(bdev: *mut block_device);
+    pub fn stor_zero_bio(bio: *mut bio, skip: c_uint, bytes: c_uint);
+    pub safe fn stor_this_cpu() -> c_uint;
+    pub safe fn stor_cpu_ids() -> c_uint;
+    pub safe fn stor_cond_resched();
+    pub fn stor_init_wait(head: *mut wait_queue_head);
+    pub fn stor_wait(head: *mut wait_queue_head, done: unsafe extern "C" fn(*mut c_void) -> bool, data: *mut c_void);
+    pub fn stor_wake(head: *mut wait_queue_head);
+    pub fn stor_alloc_workqueue(name: *const kernel::ffi::c_char) -> *mut workqueue_struct;
+    pub fn stor_init_delayed_work(work: *mut delayed_work, function: WorkFunction);
+    pub fn stor_bdev_has_discard(bdev: *mut block_device) -> bool;
+    pub fn stor_discard(bdev: *mut block_device, sector: u64, sectors: u64) -> i32;
+    pub fn crc32c(crc: u32, data: *const c_void, length: usize) -> u32;
 }

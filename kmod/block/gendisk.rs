@@ -208,6 +208,17 @@ impl<D: Driver> Disk<D> {
         unsafe { (*(*self.disk.as_ptr()).part0).bd_dev }
     }
 
+    /// Looks at what live requests use. EBUSY while it is frozen.
+    pub fn with_live<T>(&self, look: impl FnOnce(&D::Live) -> Result<T>) -> Result<T> {
+        if self.shared.frozen.xchg(1, Full) != 0 {
+            return Err(EBUSY);
+        }
+        // SAFETY: It is changed only through a `Frozen`, and there is none.
+        let seen = look(unsafe { &*self.shared.live.get() });
+        self.shared.frozen.store(0, kernel::sync::atomic::ordering::Release);
+        seen
+    }
+
     /// Requests that were started and have not ended.
     pub fn in_flight(&self) -> InFlight {
         self.tags.in_flight()
@@ -243,24 +254,22 @@ impl<D: Driver> Disk<D> {
     /// When this returns no request is live, none is inside the driver, and memory allocations of this task start
     /// no I/O: they could wait for this very disk. Errors: ETIMEDOUT, EBUSY if it is frozen already.
     pub fn freeze(&self, milliseconds: u32) -> Result<Frozen<'_, D>> {
+        self.start_freeze()?.wait(milliseconds)
+    }
+
+    /// Begins to drain the queue: no new request enters it. Several queues drain in the time of one if all are begun
+    /// before any is waited for. Errors: EBUSY if it is frozen already.
+    pub fn start_freeze(&self) -> Result<Freezing<'_, D>> {
         if self.shared.frozen.xchg(1, Full) != 0 {
             return Err(EBUSY);
         }
         let since = clock::now();
         let noio = NoIo::enter();
-        // INVARIANT: Dropping it undoes what has happened so far.
-        let guard = Frozen { disk: self, since, _noio: noio };
         // SAFETY: A disk's queue. Freeze first and wait after it; never quiesce first: that would keep queued
         // requests from draining.
-        let left = unsafe {
-            bindings::blk_freeze_queue_start(self.queue());
-            bindings::blk_mq_freeze_queue_wait_timeout(self.queue(), msecs_to_jiffies(milliseconds))
-        };
-        if left == 0 {
-            return Err(ETIMEDOUT);
-        }
-        self.tags.wait_quiesce_done();
-        Ok(guard)
+        unsafe { bindings::blk_freeze_queue_start(self.queue()) };
+        // INVARIANT: Just started; dropping it undoes it.
+        Ok(Freezing { disk: self, since, _noio: noio })
     }
 
     /// Drains the queue and keeps it still until [`Disk::release`], by whichever task.
@@ -327,26 +336,47 @@ impl<D: Driver> Drop for Disk<D> {
 /// # Invariants
 ///
 /// The only one of its disk. Its queue's freeze was started, and memory allocations start no I/O.
-pub struct Frozen<'a, D: Driver> {
-    disk: &'a Disk<D>,
-    since: u64,
-    _noio: NoIo,
-}
+pub struct Frozen<'a, D: Driver>(Freezing<'a, D>);
 
 impl<D: Driver> Frozen<'_, D> {
     /// What live requests will use.
     pub fn live(&mut self) -> &mut D::Live {
         // SAFETY: The queue is frozen and quiet, so no request is live; this is the only `Frozen`.
-        unsafe { &mut *self.disk.shared.live.get() }
+        unsafe { &mut *self.0.disk.shared.live.get() }
     }
 
     /// For how long I/O has been held, in nanoseconds.
     pub fn pause(&self) -> u64 {
-        clock::now().saturating_sub(self.since)
+        clock::now().saturating_sub(self.0.since)
     }
 }
 
-impl<D: Driver> Drop for Frozen<'_, D> {
+/// A queue that drains; dropping it lets requests in again.
+///
+/// # Invariants
+///
+/// Its freeze was started by this task, and it is the only one of its disk.
+pub struct Freezing<'a, D: Driver> {
+    disk: &'a Disk<D>,
+    since: u64,
+    _noio: NoIo,
+}
+
+impl<'a, D: Driver> Freezing<'a, D> {
+    /// Waits until it is still. Errors: ETIMEDOUT.
+    pub fn wait(self, milliseconds: u32) -> Result<Frozen<'a, D>> {
+        // SAFETY: Started, by the type invariant.
+        let left =
+            unsafe { bindings::blk_mq_freeze_queue_wait_timeout(self.disk.queue(), msecs_to_jiffies(milliseconds)) };
+        if left == 0 {
+            return Err(ETIMEDOUT);
+        }
+        self.disk.tags.wait_quiesce_done();
+        Ok(Frozen(self))
+    }
+}
+
+impl<D: Driver> Drop for Freezing<'_, D> {
     fn drop(&mut self) {
         // SAFETY: The freeze was started by this task.
         unsafe { bindings::blk_mq_unfreeze_queue_nomemrestore(self.disk.queue()) };

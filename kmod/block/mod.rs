@@ -16,9 +16,13 @@
 pub mod bdev;
 pub mod bio_set;
 pub mod clock;
+pub mod cpu;
+pub mod crc;
+pub mod deferred;
 pub mod errno;
 pub mod ffi;
 pub mod gendisk;
+pub mod io;
 pub mod miscdevice;
 pub mod module;
 pub mod noio;
@@ -26,7 +30,9 @@ pub mod queue_limits;
 pub mod request;
 pub mod status;
 pub mod tag_set;
+pub mod wait;
 pub mod work;
+pub mod workqueue;
 
 /// A driver of disks: what the block layer calls.
 pub trait Driver: Sized + Send + Sync + 'static {
@@ -35,6 +41,12 @@ pub trait Driver: Sized + Send + Sync + 'static {
 
     /// Takes a live request. An error ends it with that status.
     fn queue(&self, request: request::Request<Self>) -> Result<(), status::Status>;
+
+    /// The devices below, in the order that the bits of a flush count them.
+    fn lowers(live: &Self::Live) -> impl Iterator<Item = &bdev::Lower>;
+
+    /// A piece that was answered with a token has ended; it was these sectors (first, count) of the disk. Any context.
+    fn unpin(live: &Self::Live, token: u32, status: status::Status, range: (u64, u64));
 
     /// Settles a request that lower devices are done with, just before it ends. Any context.
     fn end(&self, request: &request::Request<Self>, status: status::Status);

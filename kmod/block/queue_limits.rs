@@ -17,7 +17,7 @@ impl QueueLimits {
     /// Block sizes, I/O hints, alignment, write cache, FUA, rotational and stable pages come from below. Size limits
     /// of one request do not: the lower device splits what is too big for it, and a split here would only be paid
     /// twice. Discard is offered if every device has it, write zeroes likewise (`min` of the kernel's own stacking).
-    pub fn stack(lowers: &[Lower]) -> Self {
+    pub fn stack<'a>(lowers: impl Iterator<Item = &'a Lower>) -> Self {
         let mut limits: bindings::queue_limits = pin_init::zeroed();
         // SAFETY: Plain data.
         unsafe { bindings::blk_set_stacking_limits(&mut limits) };
@@ -45,6 +45,22 @@ impl QueueLimits {
         // The kernel sets these two for a new blk-mq disk; an update must keep them.
         limits.features |= ffi::BLK_FEAT_IO_STAT | ffi::BLK_FEAT_NOWAIT;
         Self(limits)
+    }
+
+    /// The same for a volume of a pool with data blocks of so many bytes: it has a write cache, as what was written last
+    /// may be nowhere after a crash; what is discarded in whole blocks goes back to the pool, whatever the devices can.
+    pub fn of_pool(mut self, block_size: u32) -> Self {
+        let limits = &mut self.0;
+        limits.features |= ffi::BLK_FEAT_WRITE_CACHE;
+        limits.features &= !ffi::BLK_FEAT_FUA;
+        limits.io_opt = limits.io_opt.max(block_size);
+        limits.max_hw_discard_sectors = u32::MAX / block_size.max(512) * (block_size / 512).max(1);
+        limits.max_user_discard_sectors = u32::MAX;
+        limits.discard_granularity = block_size;
+        limits.discard_alignment = 0;
+        limits.max_write_zeroes_sectors = 0;
+        limits.max_hw_wzeroes_unmap_sectors = 0;
+        self
     }
 
     /// Logical and physical block size in bytes.

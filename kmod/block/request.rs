@@ -6,15 +6,17 @@
 //! - in pieces: merged bios, or places on both sides of a border. Every piece is a clone from the volume's
 //!   [`BioSet`]; the request ends when the last one has, each of its bios with the first error of its own pieces.
 //!
-//! Both run in the submitting task and complete where the lower device completes.
+//! Both run in the submitting task and complete where the lower device completes. An engine that cannot say where a range is
+//! keeps the request, at any point of that; [`retry`] goes on where it was.
 
 use super::bdev::Lower;
 use super::bio_set::BioSet;
 use super::gendisk::Shared;
 use super::status::Status;
 use super::{ffi, Driver};
+use crate::abi::engine::Deferral;
 use core::marker::PhantomData;
-use core::mem::MaybeUninit;
+use core::mem::{offset_of, MaybeUninit};
 use kernel::bindings;
 use kernel::sync::atomic::{ordering::Relaxed, Atomic};
 
@@ -26,6 +28,13 @@ pub(super) struct Pdu {
     remaining: Atomic<i32>,
     /// First error of a piece, a `blk_status_t`.
     status: Atomic<i32>,
+    /// Of the bio, if it is sent whole.
+    token: u32,
+    /// The bio that is being sent in pieces, and the sectors of it that were; null if none is.
+    next: *mut bindings::bio,
+    done: u64,
+    /// What the engine is asked.
+    deferral: Deferral,
 }
 
 /// What a request asks for.
@@ -47,11 +56,47 @@ pub enum Op {
 /// Started and not ended; its queue was made by a `Disk<D>`.
 pub struct Request<D: Driver>(*mut bindings::request, PhantomData<D>);
 
-/// Where a piece of a request goes.
-pub struct Place<'a> {
-    pub lower: &'a Lower,
-    pub sector: u64,
-    pub sectors: u64,
+/// What an engine is asked about: a range of a live request, which it may keep.
+///
+/// # Invariants
+///
+/// It is filled in, and part of a request that nobody else has.
+pub struct Range(*mut Deferral);
+
+impl Range {
+    /// For the engine.
+    #[inline]
+    pub fn into_raw(self) -> *mut Deferral {
+        self.0
+    }
+}
+
+/// Where the beginning of a range is.
+pub enum Answer<'a> {
+    /// On a lower device: so many sectors from that one on. The token, if not 0, is for [`Driver::unpin`].
+    At { lower: &'a Lower, sector: u64, sectors: u64, token: u32 },
+    /// So many sectors are nowhere: they read as zeros, and there is nothing to discard.
+    Nowhere { sectors: u64 },
+    /// The engine has the request.
+    Deferred,
+}
+
+/// The same without a borrow of what live requests use, which is there as long as the request is.
+enum Sent {
+    At { bdev: *mut bindings::block_device, sector: u64, sectors: u64, token: u32 },
+    Nowhere { sectors: u64 },
+    Deferred,
+}
+
+impl Answer<'_> {
+    #[inline]
+    fn detach(self) -> Sent {
+        match self {
+            Self::At { lower, sector, sectors, token } => Sent::At { bdev: lower.as_ptr(), sector, sectors, token },
+            Self::Nowhere { sectors } => Sent::Nowhere { sectors },
+            Self::Deferred => Sent::Deferred,
+        }
+    }
 }
 
 impl<D: Driver> Request<D> {
@@ -112,21 +157,64 @@ impl<D: Driver> Request<D> {
         unsafe { ((*bio).bi_opf & !ffi::REQ_NOT_INHERITED) | ((*self.0).cmd_flags & ffi::REQ_FUA) }
     }
 
-    /// Sends a request with one bio to one place below. Whoever is asked for a device sees what live requests use.
+    /// Fills in what the engine is asked.
     #[inline]
-    pub fn submit_whole<F>(self, lower: F, sector: u64) -> Result<(), Status>
+    fn ask(&self, sector: u64, sectors: u64) -> Range {
+        // SAFETY: The pdu belongs to this request, which the engine does not have.
+        unsafe {
+            let deferral = &raw mut (*self.pdu()).deferral;
+            (*deferral).op = (*self.0).cmd_flags & ffi::REQ_OP_MASK;
+            (*deferral).sector = sector;
+            (*deferral).sectors = sectors;
+            // INVARIANT: Just filled in.
+            Range(deferral)
+        }
+    }
+
+    /// Sends a request, or goes on with sending it, where `map` says that the beginning of a range is.
+    #[inline]
+    pub fn send<F>(self, pool: &BioSet, map: F) -> Result<(), Status>
     where
-        F: FnOnce(&D::Live) -> Option<&Lower>,
+        F: for<'a> Fn(&'a D::Live, Range) -> Result<Answer<'a>, Status>,
     {
-        let lower = lower(self.live()).ok_or(Status::IOERR)?;
+        // SAFETY: The pdu belongs to this request.
+        if unsafe { !(*self.pdu()).next.is_null() } {
+            self.send_pieces(pool, None, map);
+            return Ok(());
+        }
+        if !self.is_single() {
+            self.begin();
+            self.send_pieces(pool, None, map);
+            return Ok(());
+        }
+        let (sector, sectors) = self.range();
+        let sent = map(self.live(), self.ask(sector, sectors))?.detach();
+        match sent {
+            Sent::Deferred => Ok(()),
+            Sent::At { bdev, sector, sectors: found, token } if found >= sectors => {
+                self.send_whole(bdev, sector, token)
+            }
+            sent => {
+                self.begin();
+                self.send_pieces(pool, Some(sent), map);
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends a request with one bio to one place below.
+    #[inline]
+    fn send_whole(self, bdev: *mut bindings::block_device, sector: u64, token: u32) -> Result<(), Status> {
         // SAFETY: The request is live and has a bio; the embedded one is unused, as each request is sent once; the
         // lower device outlives the request, as it is part of what live requests use.
         unsafe {
             let bio = (*self.0).bio;
             let clone = (&raw mut (*self.pdu()).bio).cast::<bindings::bio>();
-            if bindings::bio_init_clone(lower.as_ptr(), clone, bio, ffi::GFP_NOIO) != 0 {
+            if bindings::bio_init_clone(bdev, clone, bio, ffi::GFP_NOIO) != 0 {
+                self.unpin(token, Status::RESOURCE, self.range());
                 return Err(Status::RESOURCE);
             }
+            (*self.pdu()).token = token;
             (*clone).bi_opf = self.clone_flags(bio);
             (*clone).bi_iter.bi_sector = sector;
             (*clone).bi_end_io = Some(whole_end_io::<D>);
@@ -136,56 +224,91 @@ impl<D: Driver> Request<D> {
         Ok(())
     }
 
-    /// Sends a request as pieces. `place` says where the beginning of a range (sector, sectors) goes.
-    pub fn submit_pieces<F>(self, pool: &BioSet, place: F)
+    /// Sends what is left of a request as pieces.
+    fn send_pieces<F>(self, pool: &BioSet, mut first: Option<Sent>, map: F)
     where
-        F: for<'a> Fn(&'a D::Live, u64, u64) -> Result<Place<'a>, Status>,
+        F: for<'a> Fn(&'a D::Live, Range) -> Result<Answer<'a>, Status>,
     {
-        self.begin();
         let mut plug = MaybeUninit::<bindings::blk_plug>::uninit();
         // SAFETY: The plug is on this stack until it is finished below.
         unsafe { bindings::blk_start_plug(plug.as_mut_ptr()) };
-        // SAFETY: A live request, by the type invariant; it cannot end before `settle` below.
-        let mut bio = unsafe { (*self.0).bio };
-        while !bio.is_null() {
-            // SAFETY: A bio of the live request.
-            let (mut sector, mut left) = unsafe { ((*bio).bi_iter.bi_sector, u64::from((*bio).bi_iter.bi_size >> 9)) };
-            let mut done = 0;
-            while left > 0 {
-                let sent = place(self.live(), sector, left).and_then(|to| {
-                    let length = to.sectors.min(left);
-                    // SAFETY: A bio of the live request, and a range inside it.
-                    unsafe { self.submit_piece(pool, bio, &to, done, length) }?;
-                    Ok(length)
-                });
-                match sent {
-                    Ok(length) if length > 0 => {
-                        sector = sector.wrapping_add(length);
-                        done = done.wrapping_add(length);
-                        left = left.wrapping_sub(length);
-                    }
-                    other => {
-                        // SAFETY: A bio of the live request.
-                        unsafe { self.fail(bio, other.err().unwrap_or(Status::IOERR)) };
-                        break;
-                    }
-                }
+        let complete = loop {
+            let pdu = self.pdu();
+            // SAFETY: The pdu belongs to this request, which cannot end before `settle` below, nor can its bios.
+            let (bio, done) = unsafe { ((*pdu).next, (*pdu).done) };
+            if bio.is_null() {
+                break true;
             }
             // SAFETY: A bio of the live request.
-            bio = unsafe { (*bio).bi_next };
-        }
+            let (sector, size) = unsafe { ((*bio).bi_iter.bi_sector, u64::from((*bio).bi_iter.bi_size >> 9)) };
+            let left = size.saturating_sub(done);
+            if left == 0 {
+                // SAFETY: As above.
+                unsafe { ((*pdu).next, (*pdu).done) = ((*bio).bi_next, 0) };
+                continue;
+            }
+            let sector = sector.wrapping_add(done);
+            let sent = match first.take() {
+                Some(sent) => Ok(sent),
+                None => map(self.live(), self.ask(sector, left)).map(Answer::detach),
+            };
+            let sent = match sent {
+                // Somebody else may have the request already.
+                Ok(Sent::Deferred) => break false,
+                Ok(Sent::At { bdev, sector: below, sectors, token }) => {
+                    let length = sectors.min(left);
+                    // SAFETY: A bio of the live request, and a range inside it.
+                    unsafe { self.send_piece(pool, bio, Part { bdev, below, done, length, sector, token }) }
+                }
+                Ok(Sent::Nowhere { sectors }) => {
+                    let length = sectors.min(left);
+                    // SAFETY: As above.
+                    unsafe { self.zero(bio, done, length) };
+                    Ok(length)
+                }
+                Err(status) => Err(status),
+            };
+            let sent = match sent {
+                Ok(length) if length > 0 => length,
+                other => {
+                    // SAFETY: A bio of the live request.
+                    unsafe { self.fail(bio, other.err().unwrap_or(Status::IOERR)) };
+                    left
+                }
+            };
+            // SAFETY: As above.
+            unsafe { (*pdu).done = done.wrapping_add(sent) };
+        };
         // SAFETY: Started above.
         unsafe { bindings::blk_finish_plug(plug.as_mut_ptr()) };
-        self.settle();
+        if complete {
+            self.settle();
+        }
     }
 
-    /// Asks all these devices to write their caches out.
-    pub fn submit_flush<F>(self, pool: &BioSet, lowers: F)
+    /// Fills a part of a bio that is being read with zeros.
+    ///
+    /// # Safety
+    ///
+    /// `bio` is a bio of this request, and the range, in sectors, lies inside it.
+    unsafe fn zero(&self, bio: *mut bindings::bio, offset: u64, sectors: u64) {
+        if self.op().0 == Op::Read {
+            // SAFETY: By contract; a bio is smaller than 4 GiB.
+            unsafe { ffi::stor_zero_bio(bio, (offset << 9) as u32, (sectors << 9) as u32) };
+        }
+    }
+
+    /// Sends a flush, as `flush` says: to the lower devices whose bits it sets, unless the engine has kept it.
+    pub fn send_flush<F>(self, pool: &BioSet, flush: F) -> Result<(), Status>
     where
-        F: FnOnce(&D::Live) -> &[Lower],
+        F: for<'a> FnOnce(&'a D::Live, Range) -> Result<Option<u64>, Status>,
     {
+        let Some(mask) = flush(self.live(), self.ask(0, 0))? else { return Ok(()) };
         self.begin();
-        for lower in lowers(self.live()) {
+        for (index, lower) in D::lowers(self.live()).enumerate().take(64) {
+            if mask & (1 << index) == 0 {
+                continue;
+            }
             let opf = bindings::req_op_REQ_OP_WRITE | ffi::REQ_PREFLUSH;
             // SAFETY: The lower device outlives the request.
             match unsafe { pool.empty_bio(lower.as_ptr(), opf, self.0) } {
@@ -196,36 +319,50 @@ impl<D: Driver> Request<D> {
             }
         }
         self.settle();
+        Ok(())
+    }
+
+    #[inline]
+    fn unpin(&self, token: u32, status: Status, range: (u64, u64)) {
+        if token != 0 {
+            D::unpin(self.live(), token, status, range);
+        }
     }
 
     fn begin(&self) {
-        // SAFETY: The pdu belongs to this request; nobody else uses it before the first piece is sent.
-        let pdu = unsafe { &*self.pdu() };
-        pdu.remaining.store(1, Relaxed);
-        pdu.status.store(0, Relaxed);
+        let pdu = self.pdu();
+        // SAFETY: The pdu belongs to this request, which is live; nobody else uses it before the first piece is sent.
+        unsafe {
+            (*pdu).remaining.store(1, Relaxed);
+            (*pdu).status.store(0, Relaxed);
+            (*pdu).next = (*self.0).bio;
+            (*pdu).done = 0;
+        }
     }
 
     /// # Safety
     ///
-    /// `bio` is a bio of this request, and the range lies inside it.
-    unsafe fn submit_piece(
-        &self,
-        pool: &BioSet,
-        bio: *mut bindings::bio,
-        to: &Place<'_>,
-        offset: u64,
-        sectors: u64,
-    ) -> Result<(), Status> {
+    /// `bio` is a bio of this request, and the part lies inside it.
+    unsafe fn send_piece(&self, pool: &BioSet, bio: *mut bindings::bio, part: Part) -> Result<u64, Status> {
+        let Part { bdev, below, done, length, sector, token } = part;
         // SAFETY: By contract; the lower device and the bio outlive the request.
-        let clone = unsafe { pool.clone_bio(to.lower.as_ptr(), bio, self.0) }?.as_ptr();
+        let clone = match unsafe { pool.clone_bio(bdev, bio, self.0) } {
+            Ok(clone) => clone.as_ptr(),
+            Err(status) => {
+                self.unpin(token, status, (sector, length));
+                return Err(status);
+            }
+        };
         // SAFETY: The clone is ours until it is launched.
         unsafe {
-            bindings::bio_trim(clone, offset, sectors);
-            (*clone).bi_iter.bi_sector = to.sector;
+            let front = BioSet::front(clone);
+            ((*front).token, (*front).sector, (*front).sectors) = (token, sector, length);
+            bindings::bio_trim(clone, done, length);
+            (*clone).bi_iter.bi_sector = below;
             (*clone).bi_opf = self.clone_flags(bio);
             self.launch(clone);
         }
-        Ok(())
+        Ok(length)
     }
 
     /// # Safety
@@ -289,6 +426,79 @@ impl<D: Driver> Request<D> {
     }
 }
 
+/// A part of a bio: `length` sectors behind the first `done`, which are at `sector` of the volume, go to `below` on `bdev`.
+struct Part {
+    bdev: *mut bindings::block_device,
+    below: u64,
+    done: u64,
+    length: u64,
+    sector: u64,
+    token: u32,
+}
+
+/// The request that a deferral is part of.
+///
+/// # Safety
+///
+/// `deferral` came from a live request of a `Disk<D>`, which whoever has kept it gives back.
+unsafe fn back<D: Driver>(deferral: *mut Deferral) -> Request<D> {
+    // SAFETY: By contract; the pdu lies right behind its request.
+    let request = unsafe { deferral.byte_sub(offset_of!(Pdu, deferral)).cast::<bindings::request>().sub(1) };
+    // INVARIANT: Live by contract.
+    Request(request, PhantomData)
+}
+
+/// Asks the driver again for a request that an engine has kept.
+///
+/// # Safety
+///
+/// As of a deferral that is given back.
+pub unsafe fn retry<D: Driver>(deferral: *mut Deferral) {
+    // SAFETY: By contract.
+    let request = unsafe { back::<D>(deferral) };
+    let again = Request::<D>(request.0, PhantomData);
+    // SAFETY: The queue's data outlives the request; a new borrow, because the request is given away.
+    let shared = unsafe { &*(*(*request.0).q).queuedata.cast::<Shared<D>>() };
+    if let Err(status) = shared.driver.queue(request) {
+        again.end(status);
+    }
+}
+
+/// What an engine has kept a request for has ended: the range that it was asked about is done, or the request has failed.
+///
+/// # Safety
+///
+/// As of a deferral that is given back.
+pub unsafe fn end<D: Driver>(deferral: *mut Deferral, status: Status) {
+    // SAFETY: By contract.
+    let request = unsafe { back::<D>(deferral) };
+    let pdu = request.pdu();
+    // SAFETY: The pdu belongs to the request.
+    if unsafe { (*pdu).next.is_null() } {
+        return request.end(status);
+    }
+    if status == Status::OK {
+        // What was asked for is done, and the rest goes on.
+        // SAFETY: The pdu belongs to the request.
+        unsafe { (*pdu).done = (*pdu).done.wrapping_add((*pdu).deferral.sectors) };
+        // SAFETY: By contract.
+        return unsafe { retry::<D>(deferral) };
+    }
+    // Part of it is under way: the rest fails.
+    loop {
+        // SAFETY: A bio of the live request, which cannot end before `settle`.
+        unsafe {
+            let bio = (*pdu).next;
+            if bio.is_null() {
+                break;
+            }
+            request.fail(bio, status);
+            (*pdu).next = (*bio).bi_next;
+        }
+    }
+    request.settle();
+}
+
 /// # Safety
 ///
 /// Called by blk-mq for a queue of a `Disk<D>`.
@@ -302,6 +512,8 @@ pub(super) unsafe extern "C" fn queue_rq<D: Driver>(
     unsafe { bindings::blk_mq_start_request(rq) };
     // INVARIANT: Just started.
     let request = Request::<D>(rq, PhantomData);
+    // SAFETY: The pdu belongs to this request.
+    unsafe { (*request.pdu()).next = core::ptr::null_mut() };
     // SAFETY: The queue's data outlives the request; a new borrow, because the request is given away.
     let shared = unsafe { &*(*(*rq).q).queuedata.cast::<Shared<D>>() };
     match shared.driver.queue(request) {
@@ -318,7 +530,12 @@ unsafe extern "C" fn whole_end_io<D: Driver>(bio: *mut bindings::bio) {
     unsafe {
         let status = Status((*bio).bi_status);
         bindings::bio_uninit(bio);
-        Request::<D>(bio.cast::<bindings::request>().sub(1), PhantomData).end(status);
+        let request = Request::<D>(bio.cast::<bindings::request>().sub(1), PhantomData);
+        let token = (*request.pdu()).token;
+        if token != 0 {
+            D::unpin(request.live(), token, status, request.range());
+        }
+        request.end(status);
     }
 }
 
@@ -334,6 +551,7 @@ unsafe extern "C" fn piece_end_io<D: Driver>(bio: *mut bindings::bio) {
         if status != Status::OK {
             request.fail((*front).parent, status);
         }
+        request.unpin((*front).token, status, ((*front).sector, (*front).sectors));
         bindings::bio_put(bio);
         request.settle();
     }

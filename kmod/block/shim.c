@@ -3,17 +3,22 @@
  * Static inlines and macros of the kernel that Rust cannot call, one function each, and the proof that the
  * constants that bindgen cannot see (block/ffi.rs) have the values written there.
  */
+#include <linux/bio.h>
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
 #include <linux/ktime.h>
 #include <linux/rcupdate.h>
+#include <linux/sched.h>
 #include <linux/sched/mm.h>
+#include <linux/smp.h>
+#include <linux/wait.h>
 #include <linux/workqueue.h>
 
 #include "shim.h"
 
 static_assert((__force u8)BLK_STS_OK == 0);
 static_assert((__force u8)BLK_STS_NOTSUPP == 1);
+static_assert((__force u8)BLK_STS_NOSPC == 3);
 static_assert((__force u8)BLK_STS_RESOURCE == 9);
 static_assert((__force u8)BLK_STS_IOERR == 10);
 static_assert((__force u32)BLK_OPEN_READ == 1);
@@ -87,3 +92,64 @@ void stor_holder_unlock(struct block_device *bdev)
 	mutex_unlock(&bdev->bd_holder_lock);
 }
 
+
+void stor_zero_bio(struct bio *bio, unsigned int skip, unsigned int bytes)
+{
+	struct bvec_iter start = bio->bi_iter, iter;
+	struct bio_vec bv;
+
+	bio_advance_iter(bio, &start, skip);
+	start.bi_size = bytes;
+	__bio_for_each_segment(bv, bio, iter, start)
+		memzero_bvec(&bv);
+}
+
+unsigned int stor_this_cpu(void)
+{
+	return raw_smp_processor_id();
+}
+
+unsigned int stor_cpu_ids(void)
+{
+	return nr_cpu_ids;
+}
+
+void stor_cond_resched(void)
+{
+	cond_resched();
+}
+
+void stor_init_wait(struct wait_queue_head *head)
+{
+	init_waitqueue_head(head);
+}
+
+void stor_wait(struct wait_queue_head *head, bool (*done)(void *), void *data)
+{
+	wait_event(*head, done(data));
+}
+
+void stor_wake(struct wait_queue_head *head)
+{
+	wake_up_all(head);
+}
+
+struct workqueue_struct *stor_alloc_workqueue(const char *name)
+{
+	return alloc_workqueue("%s", WQ_MEM_RECLAIM | WQ_UNBOUND, 0, name);
+}
+
+void stor_init_delayed_work(struct delayed_work *work, work_func_t func)
+{
+	INIT_DELAYED_WORK(work, func);
+}
+
+bool stor_bdev_has_discard(struct block_device *bdev)
+{
+	return bdev_max_discard_sectors(bdev) != 0;
+}
+
+int stor_discard(struct block_device *bdev, u64 sector, u64 sectors)
+{
+	return blkdev_issue_discard(bdev, sector, sectors, GFP_NOIO);
+}

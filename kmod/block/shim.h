@@ -5,11 +5,13 @@
 #include <linux/types.h>
 #include <linux/workqueue.h>
 
+struct bio;
 struct blk_mq_tag_set;
 struct block_device;
 struct gendisk;
 struct queue_limits;
 struct request_queue;
+struct wait_queue_head;
 
 struct module *stor_this_module(void);
 struct gendisk *stor_alloc_disk(struct blk_mq_tag_set *set, struct queue_limits *lim, void *data);
@@ -23,5 +25,16 @@ void stor_limits_start(struct request_queue *q);
 void stor_limits_cancel(struct request_queue *q);
 bool stor_bdev_read_only(struct block_device *bdev);
 void stor_holder_unlock(struct block_device *bdev);
+void stor_zero_bio(struct bio *bio, unsigned int skip, unsigned int bytes);
+unsigned int stor_this_cpu(void);
+unsigned int stor_cpu_ids(void);
+void stor_cond_resched(void);
+void stor_init_wait(struct wait_queue_head *head);
+void stor_wait(struct wait_queue_head *head, bool (*done)(void *), void *data);
+void stor_wake(struct wait_queue_head *head);
+struct workqueue_struct *stor_alloc_workqueue(const char *name);
+void stor_init_delayed_work(struct delayed_work *work, work_func_t func);
+bool stor_bdev_has_discard(struct block_device *bdev);
+int stor_discard(struct block_device *bdev, u64 sector, u64 sectors);
 
 #endif

@@ -12,6 +12,7 @@ pub struct Status(pub(super) bindings::blk_status_t);
 impl Status {
     pub const OK: Self = Self(0);
     pub const NOTSUPP: Self = Self(1);
+    pub const NOSPC: Self = Self(3);
     pub const RESOURCE: Self = Self(9);
     pub const IOERR: Self = Self(10);
 

@@ -9,14 +9,15 @@
 //! the code behind it stays as long as it does.
 
 use super::event::Event;
-use super::notice::Label;
+use super::notice::{Label, Notices};
 use super::volume::Volume;
 use super::Front;
-use crate::abi::engine::{EngineOps, MapRequest, ObjectConfig, ObjectOps, Piece, ENGINE_ABI};
+use crate::abi::engine::{Deferral, EngineOps, ObjectConfig, ObjectOps, Piece, PoolOps, DEFERRED, ENGINE_ABI, NOTHING};
 use crate::abi::{engine, errno, uapi};
 use crate::block::gendisk::Disk;
 use crate::block::miscdevice::MiscDevice;
 use crate::block::module::ModuleRef;
+use crate::block::request::{self, Range};
 use crate::block::status::Status;
 use crate::pure::text;
 use core::ffi::{c_int, c_void};
@@ -26,6 +27,7 @@ use kernel::bindings;
 use kernel::error::to_result;
 use kernel::prelude::*;
 use kernel::sync::atomic::{ordering::Acquire, ordering::Release, Atomic};
+use kernel::sync::Arc;
 
 static FRONT: Atomic<*mut Front> = Atomic::new(core::ptr::null_mut());
 
@@ -56,8 +58,9 @@ impl Drop for Published {
         // The module count was zero: the node is closed, no engine is loaded, no volume is open. Volumes that no
         // engine drives may still be there.
         self.node = None;
-        let volumes = self.front.lock().take_volumes();
+        let (volumes, pools) = self.front.lock().take_all();
         drop(volumes);
+        drop(pools);
         FRONT.store(core::ptr::null_mut(), Release);
     }
 }
@@ -96,6 +99,33 @@ impl Engine {
         let table: &'static ObjectOps = unsafe { &*object.ops };
         Ok(Object { context: object.context, map: table.map, end: table.end, table, loaded: false, _module: module })
     }
+
+    /// Makes a pool; it is not loaded yet. The listener is told by `stor_pool_event` what happens to it.
+    pub fn prepare_pool(&self, config: &ObjectConfig, listener: &Arc<Notices>) -> Result<Pool> {
+        // SAFETY: Registered; see the head of this file.
+        let ops = unsafe { self.ops.as_ref() };
+        // SAFETY: The module cannot go: it would have to unregister first.
+        let module = unsafe { ModuleRef::get(ops.module) }?;
+        let listener = listener.clone();
+        let mut pool = MaybeUninit::<engine::Pool>::uninit();
+        // SAFETY: The engine's code is loaded; it fills `pool` when it answers 0. The listener lives as long as the pool.
+        let pool = unsafe {
+            let told = Arc::as_ptr(&listener).cast_mut().cast();
+            to_result((ops.prepare_pool)(config, told, pool.as_mut_ptr()))?;
+            pool.assume_init()
+        };
+        // SAFETY: The operations live as long as the module, which `module` keeps.
+        let table: &'static PoolOps = unsafe { &*pool.ops };
+        Ok(Pool {
+            context: pool.context,
+            table,
+            data: pool.data,
+            block_size: pool.block_size,
+            loaded: Atomic::new(0),
+            _module: module,
+            _listener: listener,
+        })
+    }
 }
 
 /// An object of an engine. Dropping it closes and frees it.
@@ -105,7 +135,7 @@ impl Engine {
 /// `context` belongs to `table`, whose module `_module` keeps loaded; `loaded` is whether `load` came after `close`.
 pub struct Object {
     context: *mut c_void,
-    map: unsafe extern "C" fn(*mut c_void, *const MapRequest, *mut Piece) -> u32,
+    map: unsafe extern "C" fn(*mut c_void, *mut Deferral, *mut Piece) -> u32,
     end: Option<unsafe extern "C" fn(*mut c_void, u32)>,
     table: &'static ObjectOps,
     loaded: bool,
@@ -114,7 +144,7 @@ pub struct Object {
 
 // SAFETY: The ABI lets an object be used from any thread.
 unsafe impl Send for Object {}
-// SAFETY: `map` and `end`, which take `&self`, may be called concurrently by the ABI.
+// SAFETY: `map` and others, which take `&self`, may be called concurrently by the ABI.
 unsafe impl Sync for Object {}
 
 impl Object {
@@ -135,14 +165,44 @@ impl Object {
 
     /// Where the beginning of a range lies. The answer covers at least one sector.
     #[inline]
-    pub fn map(&self, op: u32, sector: u64, sectors: u64) -> Result<Piece, Status> {
-        let request = MapRequest { op, reserved: 0, sector, sectors };
+    pub fn map(&self, range: Range) -> Result<Mapped, Status> {
         let mut piece = Piece::default();
-        // SAFETY: By the type invariant; the engine is loaded with requests live.
-        match unsafe { (self.map)(self.context, &request, &mut piece) } {
-            0 if piece.sectors > 0 => Ok(piece),
-            0 => Err(Status::IOERR),
+        // SAFETY: By the type invariant; the engine is loaded with requests live. The range is a live request's.
+        match unsafe { (self.map)(self.context, range.into_raw(), &mut piece) } {
+            0 if piece.sectors > 0 => Ok(Mapped::At(piece)),
+            NOTHING if piece.sectors > 0 => Ok(Mapped::Nowhere(piece.sectors)),
+            DEFERRED => Ok(Mapped::Deferred),
+            0 | NOTHING => Err(Status::IOERR),
             status => Err(Status::from_engine(status)),
+        }
+    }
+
+    /// Which lower devices are to be flushed; `None` if the engine keeps the request.
+    pub fn flush(&self, range: Range) -> Result<Option<u64>, Status> {
+        let Some(flush) = self.table.flush else { return Ok(Some(u64::MAX)) };
+        let mut lowers = 0;
+        // SAFETY: As in `map`.
+        match unsafe { flush(self.context, range.into_raw(), &mut lowers) } {
+            0 => Ok(Some(lowers)),
+            DEFERRED => Ok(None),
+            status => Err(Status::from_engine(status)),
+        }
+    }
+
+    /// A piece with a token has ended.
+    #[inline]
+    pub fn unpin(&self, token: u32, status: Status, (sector, sectors): (u64, u64)) {
+        // SAFETY: By the type invariant.
+        unsafe { (self.table.unpin)(self.context, token, status.raw(), sector, sectors) };
+    }
+
+    /// Takes a new size and configuration while requests are live; whether it could.
+    pub fn change(&self, config: &ObjectConfig) -> Result<bool> {
+        let Some(change) = self.table.change else { return Ok(false) };
+        // SAFETY: By the type invariant.
+        match unsafe { change(self.context, config) } {
+            code if code == -errno::EOPNOTSUPP.0 => Ok(false),
+            code => to_result(code).map(|()| true),
         }
     }
 
@@ -163,6 +223,135 @@ impl Drop for Object {
         }
         // SAFETY: By the type invariant; the object is not used again.
         unsafe { (self.table.free)(self.context) };
+    }
+}
+
+/// What an engine answers when it is asked where a range is.
+pub enum Mapped {
+    At(Piece),
+    /// So many sectors are nowhere.
+    Nowhere(u64),
+    /// It keeps the request.
+    Deferred,
+}
+
+/// A pool of an engine. Dropping it closes and frees it; its volumes' objects are gone then.
+///
+/// # Invariants
+///
+/// As of an [`Object`].
+pub struct Pool {
+    context: *mut c_void,
+    table: &'static PoolOps,
+    /// The lower devices that data is on, a bit for each.
+    pub data: u64,
+    /// Bytes of a data block.
+    pub block_size: u32,
+    /// 1 if `load` came after `close`.
+    loaded: Atomic<i32>,
+    _module: ModuleRef,
+    _listener: Arc<Notices>,
+}
+
+// SAFETY: The ABI lets a pool be used from any thread.
+unsafe impl Send for Pool {}
+// SAFETY: Its functions may be called concurrently by the ABI.
+unsafe impl Sync for Pool {}
+
+impl Pool {
+    /// For the configuration of its volumes.
+    pub fn context(&self) -> *mut c_void {
+        self.context
+    }
+
+    /// Reads its state.
+    pub fn load(&self) -> Result {
+        // SAFETY: By the type invariant.
+        to_result(unsafe { (self.table.load)(self.context) })?;
+        self.loaded.store(1, Release);
+        Ok(())
+    }
+
+    /// Writes its state; no request of a volume of it may be live.
+    pub fn close(&self) -> Result {
+        self.loaded.store(0, Release);
+        // SAFETY: By the type invariant.
+        to_result(unsafe { (self.table.close)(self.context) })
+    }
+
+    /// Writes most of its state, with requests of its volumes live.
+    pub fn settle(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { (self.table.settle)(self.context) };
+    }
+
+    /// Takes more lower devices, and another configuration.
+    pub fn reload(&self, config: &ObjectConfig) -> Result {
+        // SAFETY: By the type invariant.
+        to_result(unsafe { (self.table.reload)(self.context, config) })
+    }
+
+    /// Does what the call asks for.
+    pub fn change(&self, change: &mut uapi::stor_pool_change, items: &[uapi::stor_pool_item]) -> Result {
+        // SAFETY: By the type invariant.
+        to_result(unsafe { (self.table.change)(self.context, change, items.as_ptr(), items.len()) })
+    }
+
+    /// How it is.
+    pub fn facts(&self, facts: &mut uapi::stor_pool_facts) -> Result {
+        // SAFETY: By the type invariant.
+        to_result(unsafe { (self.table.facts)(self.context, facts) })
+    }
+
+    /// What a device has.
+    pub fn device(&self, device: &mut uapi::stor_pool_device) -> Result {
+        // SAFETY: By the type invariant.
+        to_result(unsafe { (self.table.device)(self.context, device) })
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if self.loaded.load(Acquire) != 0 && self.close().is_err() {
+            pr_err!("an engine could not write the state of a pool that goes away\n");
+        }
+        // SAFETY: By the type invariant; the pool is not used again.
+        unsafe { (self.table.free)(self.context) };
+    }
+}
+
+/// Called by an engine that gives back a request that it has kept: it is to be asked again.
+///
+/// # Safety
+///
+/// `deferral` was given to the engine by `map` or `flush`, and is given back once.
+#[no_mangle]
+pub unsafe extern "C" fn stor_request_retry(deferral: *mut Deferral) {
+    // SAFETY: By contract; every request that an engine is asked about is a volume's.
+    unsafe { request::retry::<Volume>(deferral) };
+}
+
+/// Called by an engine that gives back a request that it has kept: what it was asked about is done, or has failed.
+///
+/// # Safety
+///
+/// As of [`stor_request_retry`].
+#[no_mangle]
+pub unsafe extern "C" fn stor_request_end(deferral: *mut Deferral, status: u32) {
+    // SAFETY: By contract; every request that an engine is asked about is a volume's.
+    unsafe { request::end::<Volume>(deferral, Status::from_engine(status)) };
+}
+
+/// Called by an engine when something happened to a pool. Process context.
+///
+/// # Safety
+///
+/// `listener` was given with a pool that is still there.
+#[no_mangle]
+pub unsafe extern "C" fn stor_pool_event(listener: *mut c_void, kind: u32, value: u64) {
+    // SAFETY: By contract.
+    if let Some(notices) = unsafe { listener.cast::<Notices>().as_ref() } {
+        notices.emit(kind, value);
     }
 }
 
@@ -324,11 +513,13 @@ mod tests {
         unsafe { &*context.cast::<Fake>() }.freed.fetch_add(1, Acquire);
     }
 
-    unsafe extern "C" fn map(_: *mut c_void, _: *const MapRequest, _: *mut Piece) -> u32 {
+    unsafe extern "C" fn map(_: *mut c_void, _: *mut Deferral, _: *mut Piece) -> u32 {
         0
     }
 
-    static OPS: ObjectOps = ObjectOps { load, close, free, map, end: None };
+    unsafe extern "C" fn unpin(_: *mut c_void, _: u32, _: u32, _: u64, _: u64) {}
+
+    static OPS: ObjectOps = ObjectOps { load, close, free, map, unpin, flush: None, change: None, end: None };
 
     fn fake(fail_load: u32, fail_close: bool) -> Result<KBox<Fake>> {
         Ok(KBox::new(Fake { fail_load, fail_close, loads: Atomic::new(0), freed: Atomic::new(0) }, GFP_KERNEL)?)

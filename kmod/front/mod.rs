@@ -4,6 +4,7 @@
 //!
 //! - [`control`]: `/dev/stor-control`, what each ioctl does to user memory
 //! - [`registry`]: engines and volumes, and every change to them
+//! - [`pool`]: pools in the registry, and every change to them
 //! - [`switch`]: moving volumes from one engine to another with I/O running
 //! - [`volume`]: a volume and its I/O path
 //! - [`event`], [`notice`]: what happened, for those who watch
@@ -25,6 +26,7 @@ pub mod event;
 #[cfg(CONFIG_KUNIT = "y")]
 mod kunit;
 pub mod notice;
+pub mod pool;
 pub mod registry;
 pub mod switch;
 pub mod volume;

@@ -4,13 +4,14 @@
 //!
 //! A change that fails has changed nothing: everything is made first, in locals that undo themselves when dropped.
 
-use super::edge::{show_disk, Engine, Object, Version};
+use super::edge::{show_disk, Engine, Object, Pool, Version};
 use super::notice::{Label, Notices};
+use super::pool;
 use super::volume::{Live, Lowers, Volume};
 use super::{Front, DRAIN_MS};
 use crate::abi::engine::{LowerInfo, ObjectConfig, TEXT};
 use crate::abi::{errno, uapi};
-use crate::block::bdev::Lower;
+use crate::block::bdev::{Lower, LowerSet};
 use crate::block::clock;
 use crate::block::gendisk::Disk;
 use crate::block::queue_limits::QueueLimits;
@@ -32,6 +33,8 @@ pub struct Creation {
     pub name: [u8; uapi::STOR_NAME_LEN as usize],
     pub target: [u8; uapi::STOR_TARGET_LEN as usize],
     pub read_only: bool,
+    /// The pool that it is a volume of, or zero.
+    pub pool: [u8; 16],
     pub table: Table,
 }
 
@@ -47,12 +50,21 @@ pub struct Entry {
     /// Version of the engine that drives it; `None` if it is dead.
     pub engine: Option<Version>,
     pub suspended_since: u64,
+    /// The pool that it is a volume of, or zero.
+    pub pool: [u8; 16],
+    /// Where it stands in the order of creation of everything.
+    pub sequence: u64,
     block_sizes: (u32, u32),
 }
+
+/// What is no volume's pool.
+pub const NO_POOL: [u8; 16] = [0; 16];
 
 /// Everything the state lock protects.
 pub struct State {
     volumes: KVec<Entry>,
+    pub pools: KVec<pool::Entry>,
+    sequence: u64,
     engines: KVec<Engine>,
     /// Version of the engine that new volumes start on.
     active: Option<Version>,
@@ -68,7 +80,14 @@ pub struct EngineRow {
 
 impl Default for State {
     fn default() -> Self {
-        Self { volumes: KVec::new(), engines: KVec::new(), active: None, generation: 0 }
+        Self {
+            volumes: KVec::new(),
+            pools: KVec::new(),
+            sequence: 0,
+            engines: KVec::new(),
+            active: None,
+            generation: 0,
+        }
     }
 }
 
@@ -90,8 +109,19 @@ impl State {
         self.generation = self.generation.wrapping_add(1);
     }
 
-    pub fn take_volumes(&mut self) -> KVec<Entry> {
-        core::mem::take(&mut self.volumes)
+    /// Volumes and their pools, to be dropped in that order.
+    pub fn take_all(&mut self) -> (KVec<Entry>, KVec<pool::Entry>) {
+        (core::mem::take(&mut self.volumes), core::mem::take(&mut self.pools))
+    }
+
+    pub fn volumes_and_pools_mut(&mut self) -> (&mut [Entry], &mut [pool::Entry]) {
+        (&mut self.volumes, &mut self.pools)
+    }
+
+    /// The next place in the order of creation.
+    pub fn next_sequence(&mut self) -> u64 {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.sequence
     }
 
     // Engines.
@@ -121,6 +151,11 @@ impl State {
         self.engines.iter().find(|engine| engine.version() == *version)
     }
 
+    /// The engine that new volumes start on.
+    pub fn active(&self) -> Option<Version> {
+        self.active
+    }
+
     /// Makes new volumes start on this engine.
     pub fn activate(&mut self, version: Version) {
         self.active = Some(version);
@@ -138,8 +173,18 @@ impl State {
 
     // Volumes.
 
+    /// How many a pool has.
+    pub fn volumes_of(&self, pool: &[u8; 16]) -> u32 {
+        self.volumes.iter().filter(|entry| entry.pool == *pool).count() as u32
+    }
+
     fn position(&self, uuid: &[u8; 16]) -> Result<usize> {
         self.volumes.iter().position(|entry| entry.uuid() == *uuid).ok_or(ENXIO)
+    }
+
+    /// Whether a volume or a pool has it.
+    pub fn is_uuid_taken(&self, uuid: &[u8; 16]) -> bool {
+        self.position(uuid).is_ok() || self.find_pool(uuid).is_ok()
     }
 
     pub fn find(&self, uuid: &[u8; 16]) -> Result<&Entry> {
@@ -169,18 +214,42 @@ impl State {
             return Err(E2BIG);
         }
         self.check_name(&creation.name)?;
-        if self.position(&creation.uuid).is_ok() {
+        if self.is_uuid_taken(&creation.uuid) {
             return Err(EEXIST);
         }
         self.volumes.reserve(1, GFP_KERNEL)?;
-        let version = self.active.ok_or(ENODEV)?;
+        let pool = match creation.pool {
+            NO_POOL => None,
+            uuid => Some(self.find_pool(&uuid)?),
+        };
+        // A pool and its volumes are on one engine.
+        let version = pool.map_or(self.active, |pool| pool.engine).ok_or(ENODEV)?;
         let label = Label { name: creation.name, engine: version };
         let notices = Notices::new(creation.uuid, creation.target, label)?;
         let table = &creation.table;
-        let lowers = open_lowers(&table.fds, !creation.read_only, &notices)?;
-        let limits = QueueLimits::stack(&lowers);
         let engine = self.engine(&version).ok_or(ENODEV)?;
-        let mut object = prepare(engine, &notices, table.size, &table.config, &lowers)?;
+        let (lowers, limits, mut object) = match pool {
+            None => {
+                let lowers = open_lowers(&table.fds, !creation.read_only, &notices, table.fds.len())?;
+                let limits = QueueLimits::stack(lowers.iter());
+                let object = prepare(engine, &notices, table.size, &table.config, &lowers, creation.read_only, None)?;
+                (lowers, limits, object)
+            }
+            Some(pool) => {
+                if !table.fds.is_empty() {
+                    return Err(EINVAL);
+                }
+                if pool.read_only && !creation.read_only {
+                    return Err(EROFS);
+                }
+                let lowers = pool.lowers.clone();
+                self.check_awake(&lowers)?;
+                let limits = pool_limits(pool.object()?, &lowers);
+                let object = Some(&**pool.object()?);
+                let object = prepare(engine, &notices, table.size, &table.config, &lowers, creation.read_only, object)?;
+                (lowers, limits, object)
+            }
+        };
         object.load()?;
         let index = self.free_index();
         let live = Live { object: Some(object), lowers: lowers.clone() };
@@ -202,6 +271,8 @@ impl State {
             lowers,
             engine: Some(version),
             suspended_since: 0,
+            pool: creation.pool,
+            sequence: self.next_sequence(),
             block_sizes: limits.block_sizes(),
         };
         entry.emit(uapi::STOR_EVENT_CREATED, entry.size);
@@ -214,6 +285,9 @@ impl State {
     pub fn remove(&mut self, uuid: &[u8; 16]) -> Result {
         let index = self.position(uuid)?;
         let entry = self.volumes.get(index).ok_or(ENXIO)?;
+        if entry.pool != NO_POOL {
+            self.check_awake(&entry.lowers)?;
+        }
         let volume = entry.disk.driver();
         volume.close_door()?;
         // Removing the disk waits for its I/O without a limit; make sure that there is none to wait for.
@@ -284,14 +358,20 @@ impl State {
         let open = entry.disk.driver().open_count() > 0;
         check_resize(entry.size, table.size, shrink, open).map_err(|error| error.errno())?;
         let version = entry.engine.ok_or(ENODEV)?;
-        let lowers = open_lowers(&table.fds, !entry.read_only, entry.notices())?;
+        if entry.pool != NO_POOL {
+            return self.reload_in_pool(index, table);
+        }
+        if table.fds.is_empty() {
+            return Err(EINVAL);
+        }
+        let lowers = open_lowers(&table.fds, !entry.read_only, entry.notices(), table.fds.len())?;
         self.check_loop(entry, &lowers)?;
-        let limits = QueueLimits::stack(&lowers);
+        let limits = QueueLimits::stack(lowers.iter());
         if open && limits.block_sizes().0 != entry.block_sizes.0 {
             return Err(EBUSY);
         }
         let engine = self.engine(&version).ok_or(ENODEV)?;
-        let object = prepare(engine, entry.notices(), table.size, &table.config, &lowers)?;
+        let object = prepare(engine, entry.notices(), table.size, &table.config, &lowers, entry.read_only, None)?;
         let entry = self.volumes.get_mut(index).ok_or(ENXIO)?;
         let old_links = entry.disk.links();
         let swapped = link(&mut entry.disk, &lowers).and_then(|()| entry.swap(object, &lowers, &limits, table.size));
@@ -313,11 +393,68 @@ impl State {
         Ok(())
     }
 
+    /// The same of a volume of a pool: I/O goes on.
+    fn reload_in_pool(&mut self, index: usize, table: Table) -> Result {
+        if !table.fds.is_empty() {
+            return Err(EINVAL);
+        }
+        let entry = self.volumes.get(index).ok_or(ENXIO)?;
+        let pool = self.find_pool(&entry.pool)?.object()?.context();
+        let size = table.size;
+        let (smaller, old) = (size < entry.size, entry.size);
+        if smaller {
+            entry.disk.set_capacity(size / 512);
+        }
+        let notices = entry.notices();
+        let changed = config_of(notices, size, &table.config, &entry.lowers, entry.read_only, pool, |config| {
+            // The object is changed in place; its disk's queue keeps it there.
+            entry.disk.with_live(|live| live.object.as_ref().ok_or(ENODEV)?.change(config))
+        });
+        match changed {
+            Ok(true) => {}
+            refused => {
+                if smaller {
+                    entry.disk.set_capacity(old / 512);
+                }
+                refused?;
+                return Err(errno::EOPNOTSUPP.into());
+            }
+        }
+        let entry = self.volumes.get_mut(index).ok_or(ENXIO)?;
+        if size != old {
+            entry.disk.set_capacity(size / 512);
+        }
+        entry.config = table.config;
+        entry.size = size;
+        entry.emit(uapi::STOR_EVENT_RELOADED, size);
+        self.changed();
+        Ok(())
+    }
+
+    /// EBUSY if I/O to these devices would wait for the state lock, because a volume that they are is suspended.
+    pub fn check_awake(&self, lowers: &LowerSet) -> Result {
+        let mut pending = KVec::new();
+        for lower in lowers.iter() {
+            pending.push(lower.device(), GFP_KERNEL)?;
+        }
+        while let Some(device) = pending.pop() {
+            for below in self.volumes.iter().filter(|below| below.disk.device() == device) {
+                if below.disk.is_held() {
+                    return Err(EBUSY);
+                }
+                for lower in below.lowers.iter() {
+                    pending.push(lower.device(), GFP_KERNEL)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// ELOOP if the volume would stand on itself through other volumes.
-    fn check_loop(&self, entry: &Entry, lowers: &[Lower]) -> Result {
+    fn check_loop(&self, entry: &Entry, lowers: &LowerSet) -> Result {
         let own = entry.disk.device();
         let mut pending = KVec::new();
-        for lower in lowers {
+        for lower in lowers.iter() {
             pending.push(lower.device(), GFP_KERNEL)?;
         }
         while let Some(device) = pending.pop() {
@@ -366,8 +503,8 @@ impl Entry {
     }
 
     /// Makes an object for this volume on an engine.
-    pub fn prepare(&self, engine: &Engine) -> Result<Object> {
-        prepare(engine, self.notices(), self.size, &self.config, &self.lowers)
+    pub fn prepare(&self, engine: &Engine, pool: Option<&Pool>) -> Result<Object> {
+        prepare(engine, self.notices(), self.size, &self.config, &self.lowers, self.read_only, pool)
     }
 
     /// Notes which engine drives the volume now, or that none does.
@@ -411,6 +548,50 @@ impl Entry {
     }
 }
 
+/// Moves a pool and its volumes, whose I/O is held, to new objects, and gives the old ones back in the others' places.
+///
+/// The old ones write their state before the new ones read it. If any refuses, the old ones read their state again and
+/// go on; what cannot is left out, and answers every request with an I/O error. `volumes` and `new` are of the same volumes.
+pub fn hand_over_pool(
+    pool: &mut Option<Arc<Pool>>,
+    new_pool: &mut Option<Arc<Pool>>,
+    volumes: &mut [&mut Option<Object>],
+    new: &mut [Option<Object>],
+) -> Result {
+    let mut result = Ok(());
+    for old in volumes.iter_mut().filter_map(|place| place.as_mut()) {
+        result = result.and(old.close());
+    }
+    if let Some(old) = pool {
+        result = result.and(old.close());
+    }
+    result = result.and_then(|()| new_pool.as_ref().ok_or(ENODEV)?.load());
+    for object in new.iter_mut() {
+        result = result.and_then(|()| object.as_mut().ok_or(ENODEV)?.load());
+    }
+    if result.is_ok() {
+        core::mem::swap(pool, new_pool);
+        for (place, object) in volumes.iter_mut().zip(new) {
+            core::mem::swap(*place, object);
+        }
+        return Ok(());
+    }
+    for object in new.iter_mut() {
+        *object = None;
+    }
+    *new_pool = None;
+    let alive = pool.as_ref().is_some_and(|pool| pool.load().is_ok());
+    for (place, object) in volumes.iter_mut().zip(new) {
+        if !alive || place.as_mut().is_some_and(|old| old.load().is_err()) {
+            core::mem::swap(*place, object);
+        }
+    }
+    if !alive {
+        core::mem::swap(pool, new_pool);
+    }
+    result
+}
+
 /// Moves a volume whose I/O is held from the object in `place` to `new`, and gives the old one back.
 ///
 /// The old one writes its state before the new one reads it. If either refuses, the old one reads its state again
@@ -435,40 +616,77 @@ pub fn hand_over(place: &mut Option<Object>, mut new: Object) -> Result<Option<O
     }
 }
 
-fn open_lowers(fds: &[i32], writable: bool, notices: &Arc<Notices>) -> Result<Lowers> {
-    let mut lowers = KVec::with_capacity(fds.len(), GFP_KERNEL)?;
+/// Opens lower devices, with room for so many.
+pub fn open_lowers(fds: &[i32], writable: bool, notices: &Arc<Notices>, room: usize) -> Result<Lowers> {
+    let lowers = LowerSet::with_capacity(room.max(fds.len()))?;
     for &fd in fds {
         let lower = Lower::open(fd, writable, notices)?;
-        if lowers.iter().any(|other: &Lower| other.device() == lower.device()) {
+        if lowers.iter().any(|other| other.device() == lower.device()) {
             return Err(EINVAL);
         }
-        lowers.push(lower, GFP_KERNEL)?;
+        lowers.push(lower)?;
     }
     Ok(Arc::new(lowers, GFP_KERNEL)?)
 }
 
-fn link(disk: &mut Disk<Volume>, lowers: &[Lower]) -> Result {
+fn link(disk: &mut Disk<Volume>, lowers: &LowerSet) -> Result {
     lowers.iter().try_for_each(|lower| disk.link(lower))
 }
 
-fn prepare(engine: &Engine, notices: &Notices, size: u64, config: &[u8], lowers: &[Lower]) -> Result<Object> {
-    let mut infos = KVec::with_capacity(lowers.len(), GFP_KERNEL)?;
-    for lower in lowers {
+/// The limits of a volume of a pool.
+fn pool_limits(pool: &Pool, lowers: &LowerSet) -> QueueLimits {
+    let data = lowers.iter().enumerate().filter(|(index, _)| pool.data & (1 << (index % 64)) != 0);
+    QueueLimits::stack(data.map(|(_, lower)| lower)).of_pool(pool.block_size)
+}
+
+fn prepare(
+    engine: &Engine,
+    notices: &Notices,
+    size: u64,
+    config: &[u8],
+    lowers: &LowerSet,
+    read_only: bool,
+    pool: Option<&Pool>,
+) -> Result<Object> {
+    let pool = pool.map_or(core::ptr::null_mut(), Pool::context);
+    config_of(notices, size, config, lowers, read_only, pool, |config| engine.prepare(config))
+}
+
+/// Tells `with` what an object is to be made of.
+pub fn config_of<T>(
+    notices: &Notices,
+    size: u64,
+    config: &[u8],
+    lowers: &LowerSet,
+    read_only: bool,
+    pool: *mut core::ffi::c_void,
+    with: impl FnOnce(&ObjectConfig) -> Result<T>,
+) -> Result<T> {
+    let mut infos = KVec::with_capacity(lowers.count(), GFP_KERNEL)?;
+    for lower in lowers.iter() {
         let geometry = lower.geometry();
-        let info = LowerInfo { size: geometry.size, logical_block: geometry.logical_block, reserved: 0 };
+        let info = LowerInfo {
+            size: geometry.size,
+            bdev: lower.as_ptr().cast(),
+            logical_block: geometry.logical_block,
+            read_only: u32::from(!lower.is_writable()),
+        };
         infos.push(info, GFP_KERNEL)?;
     }
     let mut target = [0; TEXT];
     for (to, from) in target.iter_mut().zip(notices.target()) {
         *to = from;
     }
-    engine.prepare(&ObjectConfig {
+    with(&ObjectConfig {
         uuid: notices.uuid(),
         target,
         size,
         lowers: infos.as_ptr(),
         config: config.as_ptr(),
+        pool,
         lower_count: infos.len() as u32,
         config_len: config.len() as u32,
+        read_only: u32::from(read_only),
+        reserved: 0,
     })
 }

@@ -2,12 +2,11 @@
 
 //! A volume and its I/O path: the engine maps, this submits, and settles before it ends.
 
-use super::edge::Object;
+use super::edge::{Mapped, Object};
 use super::notice::Notices;
-use crate::abi::engine::Piece;
-use crate::block::bdev::Lower;
+use crate::block::bdev::{Lower, LowerSet};
 use crate::block::bio_set::BioSet;
-use crate::block::request::{Op, Place, Request};
+use crate::block::request::{Answer, Op, Range, Request};
 use crate::block::status::Status;
 use crate::block::Driver;
 use kernel::prelude::*;
@@ -15,7 +14,7 @@ use kernel::sync::atomic::{ordering::Full, ordering::Relaxed, ordering::Release,
 use kernel::sync::{Arc, Completion};
 
 /// The devices below a volume, in the order its configuration counts them.
-pub type Lowers = Arc<KVec<Lower>>;
+pub type Lowers = Arc<LowerSet>;
 
 /// What requests use.
 pub struct Live {
@@ -26,13 +25,22 @@ pub struct Live {
 
 impl Live {
     #[inline]
-    fn map(&self, op: u32, sector: u64, sectors: u64) -> Result<Piece, Status> {
-        self.object.as_ref().ok_or(Status::IOERR)?.map(op, sector, sectors)
+    fn object(&self) -> Result<&Object, Status> {
+        self.object.as_ref().ok_or(Status::IOERR)
     }
 
     #[inline]
-    fn lower(&self, piece: Piece) -> Option<&Lower> {
-        self.lowers.get(piece.lower as usize)
+    fn map(&self, range: Range) -> Result<Answer<'_>, Status> {
+        Ok(match self.object()?.map(range)? {
+            Mapped::At(piece) => Answer::At {
+                lower: self.lowers.get(piece.lower as usize).ok_or(Status::IOERR)?,
+                sector: piece.sector,
+                sectors: piece.sectors,
+                token: piece.token,
+            },
+            Mapped::Nowhere(sectors) => Answer::Nowhere { sectors },
+            Mapped::Deferred => Answer::Deferred,
+        })
     }
 }
 
@@ -76,26 +84,11 @@ impl Volume {
     /// Sends a request where the engine says.
     #[inline]
     fn send(&self, request: Request<Self>) -> Result<(), Status> {
-        let (op, number) = request.op();
-        match op {
-            Op::Read | Op::Write | Op::Discard | Op::WriteZeroes => {}
-            Op::Flush => {
-                request.submit_flush(&self.pool, |live| &live.lowers);
-                return Ok(());
-            }
-            Op::Other => return Err(Status::NOTSUPP),
+        match request.op().0 {
+            Op::Read | Op::Write | Op::Discard | Op::WriteZeroes => request.send(&self.pool, Live::map),
+            Op::Flush => request.send_flush(&self.pool, |live, range| live.object()?.flush(range)),
+            Op::Other => Err(Status::NOTSUPP),
         }
-        let (sector, sectors) = request.range();
-        let piece = request.live().map(number, sector, sectors)?;
-        if piece.sectors >= sectors && request.is_single() {
-            return request.submit_whole(|live| live.lower(piece), piece.sector);
-        }
-        request.submit_pieces(&self.pool, |live, sector, sectors| {
-            let piece = live.map(number, sector, sectors)?;
-            let lower = live.lower(piece).ok_or(Status::IOERR)?;
-            Ok(Place { lower, sector: piece.sector, sectors: piece.sectors })
-        });
-        Ok(())
     }
 }
 
@@ -110,6 +103,17 @@ impl Driver for Volume {
                 self.notices.failed(status);
             }
         })
+    }
+
+    fn lowers(live: &Live) -> impl Iterator<Item = &Lower> {
+        live.lowers.iter()
+    }
+
+    #[inline]
+    fn unpin(live: &Live, token: u32, status: Status, range: (u64, u64)) {
+        if let Some(object) = &live.object {
+            object.unpin(token, status, range);
+        }
     }
 
     #[inline]

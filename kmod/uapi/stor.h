@@ -38,7 +38,8 @@
 #define STOR_VERSION_LEN	32	/* with the NUL: [0-9A-Za-z][0-9A-Za-z.+-]* */
 #define STOR_DISK_LEN		32	/* with the NUL: a kernel disk name */
 
-#define STOR_MAX_VOLUMES	4096
+#define STOR_MAX_VOLUMES	16384
+#define STOR_MAX_POOLS		256
 #define STOR_MAX_LOWERS		64	/* per volume */
 #define STOR_MAX_CONFIG		65536	/* bytes of a target's configuration */
 
@@ -86,11 +87,59 @@ struct stor_linear_segment {
 };
 
 /*
+ * What happens to a write that needs a new block when its pool has none.
+ */
+#define STOR_POLICY_POOL	0	/* what the pool says */
+#define STOR_POLICY_QUEUE	1	/* waits for room, at most for the time-out */
+#define STOR_POLICY_ERROR	2	/* fails with ENOSPC */
+#define STOR_POLICY_READ_ONLY	3	/* fails, and so does every later write until the volume is set writable */
+
+/*
+ * Configuration of target "thin": a volume of a pool (`pool` of the call). It
+ * has no lowers, or one, the external origin: what the volume does not map is
+ * read from there, and never written there.
+ */
+#define STOR_THIN_CONFIG_VERSION	1
+
+struct stor_thin_config {
+	__u32 version;			/* STOR_THIN_CONFIG_VERSION */
+	__u32 policy;			/* STOR_POLICY_* */
+	__u64 device;			/* id in the pool's metadata */
+	__u64 reservation;		/* bytes of the pool that nobody else gets */
+	__u32 timeout;			/* seconds a write waits for room, 0 for ever; if `policy` is its own */
+	__u32 reserved;
+};
+
+/*
+ * Configuration of a pool, target "thin": this header, the segments that the
+ * metadata is made of, then those of the data, each list as for "linear"
+ * (begins at 0, without gap). The metadata is formatted already.
+ */
+#define STOR_POOL_CONFIG_VERSION	1
+
+#define STOR_POOL_NO_PASSDOWN	(1U << 0)	/* what is freed is not discarded below */
+
+struct stor_pool_config {
+	__u32 version;			/* STOR_POOL_CONFIG_VERSION */
+	__u32 flags;			/* STOR_POOL_* */
+	__u32 metadata_segments;	/* 1 .. */
+	__u32 data_segments;		/* 1 .. */
+	__u32 data_block_size;		/* bytes, as the metadata says */
+	__u32 policy;			/* STOR_POLICY_*, for volumes without one */
+	__u32 timeout;			/* seconds, for STOR_POLICY_QUEUE; 0 for ever */
+	__u32 commit_interval;		/* milliseconds between commits in the background, 0 for 1000 */
+	__u64 low_water;		/* bytes of free data below which there is an event, 0 for none */
+	__u64 reserve;			/* bytes that volumes without a reservation do not get */
+};
+
+/*
  * STOR_IOC_CREATE. Errors: EEXIST name or UUID is taken, EBUSY a lower device
  * is in use, ENOTBLK/EBADF fd is no block device, EOPNOTSUPP target unknown or
  * lower device is zoned, ENOSPC a segment ends beyond its lower device, ENODEV no engine is
  * loaded, ELOOP the volume would stand on itself, EROFS a lower device is
  * read-only and the volume is not, E2BIG too many volumes/lowers/bytes.
+ * With a pool: ENXIO no pool has that UUID, ENOENT the pool has no such device,
+ * EBUSY another volume is that device, or it is being deleted.
  */
 #define STOR_CREATE_READ_ONLY	(1U << 0)
 
@@ -104,6 +153,7 @@ struct stor_create {
 	__u64 config;			/* pointer to config_len bytes */
 	__u32 lower_count;
 	__u32 config_len;
+	__u8 pool[STOR_UUID_LEN];	/* the pool that it is a volume of, or zero */
 	__u32 index;			/* out: N of /dev/storN */
 	__u32 major;			/* out */
 	__u32 minor;			/* out */
@@ -150,7 +200,7 @@ struct stor_set {
 	__u32 value;
 };
 
-/* STOR_IOC_RENAME: EEXIST the name is taken. */
+/* STOR_IOC_RENAME: of a volume or a pool. EEXIST the name is taken. */
 struct stor_rename {
 	struct stor_header header;
 	__u8 uuid[STOR_UUID_LEN];
@@ -168,6 +218,7 @@ struct stor_volume_info {
 	char name[STOR_NAME_LEN];
 	char target[STOR_TARGET_LEN];
 	char engine[STOR_VERSION_LEN];	/* version that drives it, empty if dead */
+	__u8 pool[STOR_UUID_LEN];	/* zero if it is none's */
 	__u64 size;
 	__u32 index;
 	__u32 major;
@@ -204,6 +255,10 @@ struct stor_lower_status {
 #define STOR_WAIT_NONE		0
 #define STOR_WAIT_SUSPENDED	1	/* since wait_since, by a SUSPEND call */
 #define STOR_WAIT_LOWER		2	/* for lower devices, the oldest request since wait_since */
+#define STOR_WAIT_METADATA	3	/* for the pool's metadata to be read or changed */
+#define STOR_WAIT_COMMIT	4	/* for a commit of the pool */
+#define STOR_WAIT_DATA_FULL	5	/* for room for data in the pool */
+#define STOR_WAIT_METADATA_FULL	6	/* for room for metadata in the pool */
 
 /*
  * STOR_IOC_STATUS: everything about one volume, with the lowers and the
@@ -226,6 +281,174 @@ struct stor_status {
 	__u32 config_capacity;
 	__u32 config_len;		/* out */
 	__s32 last_error;		/* out: errno of the last failed request, positive, or 0 */
+};
+
+/*
+ * Pools. A pool has lowers and a configuration, as a volume has, but no disk:
+ * volumes that are made with its UUID have theirs in it. Names of pools and of
+ * volumes are apart from each other; UUIDs are not.
+ *
+ * STOR_IOC_POOL_CREATE. Errors: EEXIST, EBUSY, ENOTBLK/EBADF, EOPNOTSUPP,
+ * ENODEV, EROFS, E2BIG, ENOSPC as for a volume; EUCLEAN the metadata is damaged,
+ * EILSEQ it is no metadata, or of another data block size, EPROTO it has
+ * features that are not known. Metadata that has to be checked, or that was opened
+ * with STOR_POOL_READ_ONLY, can be read and not changed.
+ */
+#define STOR_POOL_READ_ONLY	(1U << 0)
+
+struct stor_pool_create {
+	struct stor_header header;
+	__u8 uuid[STOR_UUID_LEN];	/* not all zero */
+	char name[STOR_NAME_LEN];
+	char target[STOR_TARGET_LEN];
+	__u64 lowers;			/* pointer to struct stor_lower[lower_count] */
+	__u64 config;			/* pointer to config_len bytes */
+	__u32 lower_count;
+	__u32 config_len;
+};
+
+/*
+ * STOR_IOC_POOL_RELOAD: the pool goes on with these lowers and this
+ * configuration, while it is in use and without holding I/O. The lowers that it had
+ * come first, in the same order, and segments keep what they were: they may be longer,
+ * and more may follow. ERANGE for less than there was.
+ *
+ * STOR_IOC_POOL_REMOVE (struct stor_volume_ref): EBUSY it has volumes. What
+ * was not committed is, before.
+ */
+struct stor_pool_reload {
+	struct stor_header header;
+	__u8 uuid[STOR_UUID_LEN];
+	__u64 lowers;
+	__u64 config;
+	__u32 lower_count;
+	__u32 config_len;
+};
+
+/*
+ * STOR_IOC_POOL_CHANGE: one transaction of a pool, durable when the call
+ * returns, or not there at all. The transaction id goes from `transaction_old` to
+ * `transaction_new` in it; ESTALE it is another.
+ *  CREATE    the devices of `items` are made, empty. EEXIST
+ *  SNAPSHOT  each is made a snapshot of its origin, all at one instant, whether
+ *            in use or not; `pause` is how long writes to the origins were held. EEXIST, ENOENT
+ *  DELETE    they are deleted in the background; STOR_EVENT_POOL_DELETED tells
+ *            of each when it is. One that is not there is deleted. EBUSY it has a volume
+ *  HOLD      makes the metadata snapshot; `held_root` is its block. EEXIST
+ *  RELEASE   gives it up. ENOENT
+ *  COMMIT    only the transaction id, and whatever was not committed
+ *  CHECKED   takes back that the metadata has to be checked: it has been
+ * Other errors: EROFS the pool cannot be changed, ENOSPC no room for metadata,
+ * E2BIG too many items, EIO the change failed and the pool is read-only now.
+ */
+#define STOR_POOL_CHANGE_COMMIT		0
+#define STOR_POOL_CHANGE_CREATE		1
+#define STOR_POOL_CHANGE_SNAPSHOT	2
+#define STOR_POOL_CHANGE_DELETE		3
+#define STOR_POOL_CHANGE_HOLD		4
+#define STOR_POOL_CHANGE_RELEASE	5
+#define STOR_POOL_CHANGE_CHECKED	6
+
+#define STOR_MAX_ITEMS		4096
+
+struct stor_pool_item {
+	__u64 device;
+	__u64 origin;			/* for SNAPSHOT, else 0 */
+};
+
+struct stor_pool_change {
+	struct stor_header header;
+	__u8 uuid[STOR_UUID_LEN];
+	__u32 change;			/* STOR_POOL_CHANGE_* */
+	__u32 item_count;
+	__u64 items;			/* pointer to struct stor_pool_item[item_count] */
+	__u64 transaction_old;
+	__u64 transaction_new;
+	__u64 held_root;		/* out */
+	__u64 pause;			/* out: ns */
+};
+
+/* Modes of a pool, by severity. */
+#define STOR_POOL_WRITE			0
+#define STOR_POOL_DATA_FULL		1	/* no room for data */
+#define STOR_POOL_METADATA_FULL		2	/* no room for metadata */
+#define STOR_POOL_STUCK			3	/* read-only, by request, for a check, or after an error */
+#define STOR_POOL_FAILED		4	/* its metadata cannot be read: all I/O fails */
+
+#define STOR_POOL_NEEDS_CHECK		(1U << 0)
+#define STOR_POOL_OPENED_READ_ONLY	(1U << 1)
+
+struct stor_pool_info {
+	__u8 uuid[STOR_UUID_LEN];
+	char name[STOR_NAME_LEN];
+	char target[STOR_TARGET_LEN];
+	char engine[STOR_VERSION_LEN];	/* version that drives it, empty if dead */
+	__u32 state;			/* STOR_STATE_* */
+	__u32 volumes;
+	__u32 lower_count;
+	__u32 reserved;
+};
+
+/* STOR_IOC_POOL_LIST: like LIST. */
+struct stor_pool_list {
+	struct stor_header header;
+	__u64 entries;			/* pointer to struct stor_pool_info[capacity] */
+	__u32 capacity;
+	__u32 count;			/* out */
+	__u64 generation;		/* out: as that of LIST */
+};
+
+/* What a pool's target says of it. */
+struct stor_pool_facts {
+	__u32 mode;			/* STOR_POOL_* */
+	__u32 flags;			/* STOR_POOL_NEEDS_CHECK, ... */
+	__u64 data_size;		/* bytes */
+	__u64 data_used;
+	__u64 metadata_size;		/* bytes */
+	__u64 metadata_used;
+	__u64 metadata_reserve;		/* bytes that only deletions and commits may use */
+	__u64 transaction;		/* the transaction id */
+	__u64 held_root;		/* block of the metadata snapshot, or 0 */
+	__u64 snapshots_left;		/* that can still be taken in this pool */
+	__u64 deleting;			/* devices that are being deleted */
+	__u64 waiting;			/* requests that wait for the pool */
+	__u64 wait_since;		/* since when the first of them does, or 0 */
+	__u64 memory;			/* bytes of kernel memory */
+	__u64 commits;
+	__u32 wait;			/* STOR_WAIT_*, of the first */
+	__s32 last_error;		/* errno of what made it read-only, positive, or 0 */
+};
+
+/* STOR_IOC_POOL_STATUS: like STATUS. */
+struct stor_pool_status {
+	struct stor_header header;
+	__u8 uuid[STOR_UUID_LEN];
+	struct stor_pool_info info;	/* out */
+	struct stor_pool_facts facts;	/* out: all zero if dead */
+	__u64 lowers;			/* pointer to struct stor_lower_status[lower_capacity] */
+	__u64 config;			/* pointer to config_capacity bytes */
+	__u32 lower_capacity;
+	__u32 config_capacity;
+	__u32 config_len;		/* out */
+	__u32 reserved;
+};
+
+/*
+ * STOR_IOC_POOL_DEVICE: what a device of a pool has. With
+ * STOR_POOL_DEVICE_EXCLUSIVE `exclusive` is counted, at the cost of a look at each leaf
+ * that only this device refers to. ENOENT.
+ */
+#define STOR_POOL_DEVICE_EXCLUSIVE	(1U << 0)
+
+struct stor_pool_device {
+	struct stor_header header;
+	__u8 uuid[STOR_UUID_LEN];	/* the pool's */
+	__u64 device;
+	__u64 mapped;			/* out: bytes */
+	__u64 exclusive;		/* out: bytes that its deletion would free; else 0 */
+	__u64 transaction;		/* out: the id when it was made */
+	__u32 created;			/* out: the snapshot clock then */
+	__u32 snapshotted;		/* out: the snapshot clock when it last was an origin */
 };
 
 #define STOR_ENGINE_ACTIVE	(1U << 0)	/* new volumes start on it */
@@ -294,6 +517,12 @@ struct stor_engine_switch {
 #define STOR_EVENT_DEAD			12	/* value: errno */
 #define STOR_EVENT_LOWER_GONE		13	/* value: number of the device, major << 32 | minor */
 #define STOR_EVENT_IO_ERROR		14	/* value: errors since the last such event */
+#define STOR_EVENT_POOL_CREATED		15	/* this and the next: uuid and name are a pool's */
+#define STOR_EVENT_POOL_REMOVED		16
+#define STOR_EVENT_POOL_RELOADED	17
+#define STOR_EVENT_POOL_MODE		18	/* value: STOR_POOL_* */
+#define STOR_EVENT_POOL_LOW_WATER	19	/* value: bytes of free data; again when it was above meanwhile */
+#define STOR_EVENT_POOL_DELETED		20	/* value: the device's id */
 
 struct stor_event {
 	__u64 sequence;
@@ -317,6 +546,13 @@ struct stor_event {
 #define STOR_NR_RENAME		9
 #define STOR_NR_ENGINE_LIST	10
 #define STOR_NR_ENGINE_SWITCH	11
+#define STOR_NR_POOL_CREATE	12
+#define STOR_NR_POOL_REMOVE	13
+#define STOR_NR_POOL_RELOAD	14
+#define STOR_NR_POOL_LIST	15
+#define STOR_NR_POOL_STATUS	16
+#define STOR_NR_POOL_CHANGE	17
+#define STOR_NR_POOL_DEVICE	18
 
 #define STOR_IOC_VERSION	_IOWR(STOR_IOC_MAGIC, STOR_NR_VERSION, struct stor_version)
 #define STOR_IOC_CREATE		_IOWR(STOR_IOC_MAGIC, STOR_NR_CREATE, struct stor_create)
@@ -330,5 +566,12 @@ struct stor_event {
 #define STOR_IOC_RENAME		_IOWR(STOR_IOC_MAGIC, STOR_NR_RENAME, struct stor_rename)
 #define STOR_IOC_ENGINE_LIST	_IOWR(STOR_IOC_MAGIC, STOR_NR_ENGINE_LIST, struct stor_engine_list)
 #define STOR_IOC_ENGINE_SWITCH	_IOWR(STOR_IOC_MAGIC, STOR_NR_ENGINE_SWITCH, struct stor_engine_switch)
+#define STOR_IOC_POOL_CREATE	_IOWR(STOR_IOC_MAGIC, STOR_NR_POOL_CREATE, struct stor_pool_create)
+#define STOR_IOC_POOL_REMOVE	_IOWR(STOR_IOC_MAGIC, STOR_NR_POOL_REMOVE, struct stor_volume_ref)
+#define STOR_IOC_POOL_RELOAD	_IOWR(STOR_IOC_MAGIC, STOR_NR_POOL_RELOAD, struct stor_pool_reload)
+#define STOR_IOC_POOL_LIST	_IOWR(STOR_IOC_MAGIC, STOR_NR_POOL_LIST, struct stor_pool_list)
+#define STOR_IOC_POOL_STATUS	_IOWR(STOR_IOC_MAGIC, STOR_NR_POOL_STATUS, struct stor_pool_status)
+#define STOR_IOC_POOL_CHANGE	_IOWR(STOR_IOC_MAGIC, STOR_NR_POOL_CHANGE, struct stor_pool_change)
+#define STOR_IOC_POOL_DEVICE	_IOWR(STOR_IOC_MAGIC, STOR_NR_POOL_DEVICE, struct stor_pool_device)
 
 #endif /* _UAPI_STOR_H */

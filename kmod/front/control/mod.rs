@@ -6,6 +6,7 @@
 //! [`super::registry`]'s business. User memory is touched only before and after the state lock is held.
 
 mod engine;
+mod pool;
 mod volume;
 
 use super::edge::front;
@@ -56,7 +57,13 @@ arguments!(
     stor_set,
     stor_rename,
     stor_engine_list,
-    stor_engine_switch
+    stor_engine_switch,
+    stor_pool_create,
+    stor_pool_reload,
+    stor_pool_list,
+    stor_pool_status,
+    stor_pool_change,
+    stor_pool_device
 );
 
 impl From<HeaderError> for Error {
@@ -187,6 +194,13 @@ fn dispatch(front: &'static Front, call: &Call) -> Result {
         uapi::STOR_NR_RENAME => volume::rename(front, call),
         uapi::STOR_NR_ENGINE_LIST => engine::list(front, call),
         uapi::STOR_NR_ENGINE_SWITCH => engine::switch(front, call),
+        uapi::STOR_NR_POOL_CREATE => pool::create(front, call),
+        uapi::STOR_NR_POOL_REMOVE => pool::remove(front, call),
+        uapi::STOR_NR_POOL_RELOAD => pool::reload(front, call),
+        uapi::STOR_NR_POOL_LIST => pool::list(front, call),
+        uapi::STOR_NR_POOL_STATUS => pool::status(front, call),
+        uapi::STOR_NR_POOL_CHANGE => pool::change(front, call),
+        uapi::STOR_NR_POOL_DEVICE => pool::device(front, call),
         _ => Err(ENOTTY),
     }
 }

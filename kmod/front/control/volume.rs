@@ -5,7 +5,7 @@
 use super::{check_text, read_array, read_bytes, user, write_array, write_plain, Call};
 use crate::abi::uapi;
 use crate::block::bdev::major_minor;
-use crate::front::registry::{Creation, Entry, Table};
+use crate::front::registry::{Creation, Entry, Table, NO_POOL};
 use crate::front::Front;
 use kernel::prelude::*;
 use zerocopy::FromZeros;
@@ -18,10 +18,16 @@ fn read_table(size: u64, lowers: (u64, u32), config: (u64, u32)) -> Result<Table
     if lowers.1 > uapi::STOR_MAX_LOWERS || config.1 > uapi::STOR_MAX_CONFIG {
         return Err(E2BIG);
     }
-    if lowers.1 == 0 {
-        return Err(EINVAL);
+    let fds = read_fds(lowers.0, lowers.1)?;
+    Ok(Table { size, fds, config: read_bytes(config.0, config.1 as usize)? })
+}
+
+/// Reads which devices are below.
+pub(super) fn read_fds(lowers: u64, count: u32) -> Result<KVec<i32>> {
+    if count > uapi::STOR_MAX_LOWERS {
+        return Err(E2BIG);
     }
-    let lowers = read_array::<uapi::stor_lower>(lowers.0, lowers.1 as usize)?;
+    let lowers = read_array::<uapi::stor_lower>(lowers, count as usize)?;
     let mut fds = KVec::with_capacity(lowers.len(), GFP_KERNEL)?;
     for lower in &lowers {
         if lower.reserved != 0 {
@@ -29,7 +35,7 @@ fn read_table(size: u64, lowers: (u64, u32), config: (u64, u32)) -> Result<Table
         }
         fds.push(lower.fd, GFP_KERNEL)?;
     }
-    Ok(Table { size, fds, config: read_bytes(config.0, config.1 as usize)? })
+    Ok(fds)
 }
 
 pub(super) fn create(front: &'static Front, call: &Call) -> Result {
@@ -39,8 +45,12 @@ pub(super) fn create(front: &'static Front, call: &Call) -> Result {
     if argument.uuid == [0; 16] || argument.reserved != 0 {
         return Err(EINVAL);
     }
+    if argument.lower_count == 0 && argument.pool == NO_POOL {
+        return Err(EINVAL);
+    }
     let creation = Creation {
         uuid: argument.uuid,
+        pool: argument.pool,
         name: argument.name,
         target: argument.target,
         read_only: argument.header.flags & uapi::STOR_CREATE_READ_ONLY != 0,
@@ -106,7 +116,11 @@ pub(super) fn set(front: &Front, call: &Call) -> Result {
 pub(super) fn rename(front: &Front, call: &Call) -> Result {
     let argument = call.admin::<uapi::stor_rename>(0)?;
     check_text(&argument.name)?;
-    front.lock().rename(&argument.uuid, argument.name)
+    let mut state = front.lock();
+    match state.find_pool(&argument.uuid) {
+        Ok(_) => state.rename_pool(&argument.uuid, argument.name),
+        Err(_) => state.rename(&argument.uuid, argument.name),
+    }
 }
 
 fn info(entry: &Entry) -> uapi::stor_volume_info {
@@ -117,13 +131,14 @@ fn info(entry: &Entry) -> uapi::stor_volume_info {
         name: label.name,
         target: entry.notices().target(),
         engine: label.engine,
+        pool: entry.pool,
         size: entry.size,
         index: entry.index,
         major,
         minor,
         state: entry.state(),
         open_count: entry.disk.driver().open_count(),
-        lower_count: entry.lowers.len() as u32,
+        lower_count: entry.lowers.count() as u32,
     }
 }
 

@@ -10,7 +10,7 @@
 //! 5. the superblock is written, and the metadata device is flushed;
 //! 6. only now may be reused what the transaction gave up.
 
-use super::block::{self, Block, Kind, BLOCK_SIZE};
+use super::block::{self, Kind, BLOCK_SIZE};
 use super::blocks::Core;
 use super::data::Overflow;
 use super::error::Error;
@@ -63,11 +63,11 @@ impl<S: Store> Pool<S> {
 
     /// Writes the superblock as it is, durably.
     fn put_superblock(&mut self) -> Result<(), Error> {
-        let (at, mut bytes): (_, Block) = (MetadataBlock(0), [0; BLOCK_SIZE]);
-        self.superblock.write(&mut bytes);
-        block::stamp::<S>(&mut bytes, Kind::Superblock, at);
+        let (at, bytes) = (MetadataBlock(0), &mut *self.scratch);
+        self.superblock.write(bytes);
+        block::stamp::<S>(bytes, Kind::Superblock, at);
         let store = self.core.cache.store();
-        store.write(&mut [(at, &bytes)].into_iter()).map_err(|_| Error::Write)?;
+        store.write(&mut [(at, &*bytes)].into_iter()).map_err(|_| Error::Write)?;
         store.flush().map_err(|_| Error::Flush)
     }
 

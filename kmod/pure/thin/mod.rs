@@ -13,6 +13,7 @@ pub mod cache;
 pub mod census;
 pub mod check;
 pub mod commit;
+pub mod cover;
 pub mod crc;
 pub mod data;
 pub mod delta;

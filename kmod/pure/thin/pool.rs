@@ -6,7 +6,7 @@
 //! of it durable, or with [`Pool::abort`], after which nothing of it has been. After an error that may have left it half
 //! changed only `abort` is possible.
 
-use super::block::{Block, Kind, BLOCK_SIZE};
+use super::block::Kind;
 use super::blocks::{Core, MetadataSpace};
 use super::cache::Cache;
 use super::data::{DataIndex, DataSpace, Overflow};
@@ -63,6 +63,8 @@ pub struct Pool<S: Store> {
     /// Nothing may be changed.
     read_only: bool,
     options: Options,
+    /// For the superblock, which is not in the cache.
+    pub(super) scratch: S::Frame,
 }
 
 impl<S: Store> Pool<S> {
@@ -89,6 +91,17 @@ impl<S: Store> Pool<S> {
         Ok(Self { read_only: true, ..pool })
     }
 
+    /// A pool that was not opened yet, with all the memory that it needs for that; [`abort`](Self::abort) opens it.
+    ///
+    /// # Errors
+    ///
+    /// There was no memory.
+    pub fn closed(store: S, options: Options, read_only: bool) -> Result<Self, Error> {
+        let blocks = store.metadata_blocks().min(METADATA_MAX);
+        let pool = Self::around(store, Superblock::new_zeroed(), blocks, options)?;
+        Ok(Self { read_only, broken: true, ..pool })
+    }
+
     /// A pool over a metadata device with so many blocks, none of which is used.
     fn around(store: S, superblock: Superblock, blocks: u64, options: Options) -> Result<Self, Error> {
         let core = Core {
@@ -108,6 +121,7 @@ impl<S: Store> Pool<S> {
             broken: false,
             read_only: false,
             options,
+            scratch: S::frame()?,
         })
     }
 
@@ -167,8 +181,7 @@ impl<S: Store> Pool<S> {
         if !breaks(Mutant::Reopen) {
             self.store().flush().map_err(|_| Error::Flush)?;
         }
-        let mut bytes: Block = [0; BLOCK_SIZE];
-        let superblock = superblock::read(self.core.cache.store(), MetadataBlock(0), &mut bytes)?;
+        let superblock = superblock::read(self.core.cache.store(), MetadataBlock(0), &mut self.scratch)?;
         superblock.check_size(self.core.cache.store().metadata_blocks())?;
         let root = superblock.metadata_space.root;
         let blocks = root.blocks.get();
@@ -190,11 +203,10 @@ impl<S: Store> Pool<S> {
     }
 
     fn load_counts(&mut self, blocks: u64) -> Result<(), Error> {
-        let frame = self.core.cache.read(self.index_block, Kind::Index, |_| Ok(()))?;
-        let index = IndexBlock::of(self.core.cache.block(frame));
         self.index.truncate(0);
-        let bitmaps = blocks.div_ceil(BITMAP_ENTRIES);
-        for (bitmap, entry) in (0..bitmaps).zip(index.entries) {
+        for bitmap in 0..blocks.div_ceil(BITMAP_ENTRIES) {
+            let frame = self.core.cache.read(self.index_block, Kind::Index, |_| Ok(()))?;
+            let Some(entry) = IndexBlock::entry(self.core.cache.block(frame), bitmap as usize) else { break };
             self.index.push(entry)?;
             let at = MetadataBlock(entry.block.get());
             let frame = self.core.cache.read(at, Kind::Bitmap, |_| Ok(()))?;
@@ -253,6 +265,11 @@ impl<S: Store> Pool<S> {
     /// The snapshot clock.
     pub fn time(&self) -> u32 {
         self.superblock.time.get()
+    }
+
+    /// Snapshots, or groups of them, that can still be taken in this pool.
+    pub fn snapshots_left(&self) -> u64 {
+        u64::from(superblock::LAST_TIME.saturating_sub(self.time()))
     }
 
     /// The store.
@@ -336,6 +353,11 @@ impl<S: Store> Pool<S> {
             }
             Ok(())
         })
+    }
+
+    /// Whether nothing differs from the last transaction.
+    pub fn is_clean(&self) -> bool {
+        !self.changed && !self.broken
     }
 
     /// Whether the superblock says that the metadata has to be checked before it is changed.

@@ -75,6 +75,12 @@ impl IndexBlock {
     pub fn of(block: &Block) -> Self {
         Self::read_from_bytes(block).unwrap_or_else(|_| Self::new_zeroed())
     }
+
+    /// One entry of a block, without a copy of the others.
+    pub fn entry(block: &Block, index: usize) -> Option<IndexEntry> {
+        let at = size_of::<Header>().checked_add(index.checked_mul(size_of::<IndexEntry>())?)?;
+        IndexEntry::read_from_prefix(block.get(at..)?).ok().map(|(entry, _)| entry)
+    }
 }
 
 /// A count as a bitmap has it: 3 stands for [`OVERFLOW`] and more.

@@ -69,12 +69,13 @@ class Header(unittest.TestCase):
             return scenario.load(path)
 
     def test_all(self):
-        one = self.load("# SPDX-License-Identifier: GPL-2.0\n# what it shows\n# disks: 1G 64M,nvme,a=b\n# mem: 256\n"
-                        "# reboot: clean kill\n# sample: yes\n# outcome: fail a b\ncommand\n# mem: 1\n")
+        one = self.load("# SPDX-License-Identifier: GPL-2.0\n# what it shows\n# disks: 1G 64M,nvme,a=b 1M,volatile 1M,scsi,lying\n# mem: 256\n"
+                        "# reboot: clean kill cut\n# sample: yes\n# outcome: fail a b\ncommand\n# mem: 1\n")
         self.assertEqual((one.id, one.title, one.mem, one.sample), ("group/010-x", "what it shows", 256, "yes"))
-        self.assertEqual([(d.size, d.driver, d.properties) for d in one.disks],
-                         [(1 << 30, "virtio", []), (64 << 20, "nvme", ["a=b"])])
-        self.assertEqual((one.reboot, one.outcome, one.alone), (["clean", "kill"], ("fail", "a b"), True))
+        self.assertEqual([(d.size, d.driver, d.cache, d.properties) for d in one.disks],
+                         [(1 << 30, "virtio", "", []), (64 << 20, "nvme", "", ["a=b"]),
+                          (1 << 20, "virtio", "volatile", []), (1 << 20, "scsi", "lying", [])])
+        self.assertEqual((one.reboot, one.outcome, one.alone), (["clean", "kill", "cut"], ("fail", "a b"), True))
 
     def test_refused(self):
         for line in ("# disks: big", "# disks: 1G,floppy", "# sample: perhaps", "# reboot: softly", "# kernels: mine",

@@ -87,12 +87,17 @@ need_module() {
 
 # host REQUEST…: have the harness do something to the machine from outside:
 #   unplug DISK | plug DISK | resize DISK BYTES | throttle DISK IOPS       DISK is disk0, disk1, …
+#   cut none|all|random SEED [MILLISECONDS]     after that time the power of all volatile disks goes: they lose what was not
+#                                               flushed, or a part of it, or nothing, and then answer errors until
+#   power                                       it is back. In a phase that ends by `cut`, the guest goes too
+# What it answers beside ok, such as the sectors that were kept and lost, is in $answered.
 host() {
-	local - answer
+	local -
 	set +x
 	echo "host $*" >&3
-	read -r answer <&3
-	[[ $answer == ok ]] || fail "host $*: $answer"
+	read -r answered <&3
+	[[ $answered == ok* ]] || fail "host $*: $answered"
+	answered=${answered#ok}
 }
 
 # --- checks

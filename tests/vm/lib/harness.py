@@ -16,7 +16,8 @@ from pathlib import Path
 
 import console
 import scenario as scenarios
-from machine import ROOT, Dead, Late, Machine, emulator_forgets, kvm_works
+from machine import ROOT, Cut, Dead, Late, Machine, emulator_forgets, kvm_works
+from power import Power
 
 SKIP = 77               # exit status of a scenario that lacks something
 DEBUG_SLOWER = 5        # the debug kernel's time limits are this many times the stock ones
@@ -82,6 +83,8 @@ class Boot:
         self.suite, self.batch, self.retries = suite, batch, retries
         self.work = Path(tempfile.mkdtemp(prefix=f"{batch[0].group}-{batch[0].name[:3]}.", dir=suite.scratch))
         (self.work / "out").mkdir()
+        disks = {f"disk{i}": disk for i, disk in enumerate(batch[0].disks) if disk.cache}
+        self.power = Power(disks, self.work) if disks else None
         self.machine = None
         self.excused = False
 
@@ -89,7 +92,8 @@ class Boot:
         first = self.batch[0]
         self.machine = Machine(
             self.suite.kernel, self.suite.root, self.suite.accel, disks=first.disks, mem=first.mem, cpus=first.cpus,
-            cmdline=first.cmdline + (" STOR_FULL=1" if self.suite.args.full else ""), extra=first.qemu, work=self.work, log=log)
+            cmdline=first.cmdline + (" STOR_FULL=1" if self.suite.args.full else ""), extra=first.qemu, work=self.work, log=log,
+            power=self.power)
         if self.suite.args.verbose:
             self.machine.echo = lambda line: self.suite.report.note(line)
         self.machine.start()
@@ -122,6 +126,7 @@ class Boot:
                 if self.machine is None:
                     self.start(log)
                 self.machine.log = log
+                self.machine.falls = ending == "cut"
                 kind, reason = self.phase(one, phase, limit)
                 if kind != "pass" or ending is None:
                     return kind, reason
@@ -132,6 +137,8 @@ class Boot:
                 if found:
                     return "fail", f"kernel, in phase {phase}: {found}"
                 self.machine = None
+                if ending == "cut":
+                    self.power.ask("power")
             raise AssertionError
         except Dead as error:
             return "fail", self.splat(self.machine.lines) or f"{error} during boot"
@@ -154,6 +161,8 @@ class Boot:
             machine.wait(lambda: any(n.startswith("done ") for n in machine.notes), limit)
             end = f"stor-vm: end {one.path.relative_to(ROOT)} phase {phase}"
             machine.wait(lambda: any(end in line for line in machine.lines), 5)
+        except Cut:
+            return "pass", ""
         except Dead:
             return "fail", "kernel: " + (self.splat(machine.lines) or "the guest ended without a word")
         except Late:
@@ -178,6 +187,8 @@ class Boot:
             return "skip", said[0] if said else "no reason given"
         if int(status):
             return "fail", said[0] if said else f"exit status {status}"
+        if machine.falls:
+            return "fail", "it ended before the power was cut"
         return "pass", ""
 
     def save(self, log_path):
@@ -218,6 +229,8 @@ class Boot:
     def close(self):
         if self.machine:
             self.machine.close()
+        if self.power:
+            self.power.close()
         if self.suite.args.keep:
             self.suite.report.note(f"kept: {self.work}")
         else:

@@ -26,6 +26,10 @@ class Late(Exception):
     """A time limit passed."""
 
 
+class Cut(Exception):
+    """The power was cut, as the scenario asked for."""
+
+
 def kvm_works(kernel, cache):
     """Boots a kernel under KVM: some hosts open /dev/kvm, make a virtual machine, and then hang in it."""
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
@@ -71,7 +75,7 @@ def copies(release, work):
 
 class Machine:
     def __init__(self, kernel, root, accel, *, disks=(), mem=1024, cpus=2, cmdline="", extra=(), work=None, log=None,
-                 cpu="max", accel_args=()):
+                 power=None, cpu="max", accel_args=()):
         self.log = log
         self.lines = []                 # of the console, since the log was last changed
         self.notes = []                 # of the agent, other than answers
@@ -90,6 +94,8 @@ class Machine:
             self.listeners[name] = listener
         self.disks = {f"disk{i}": disk for i, disk in enumerate(disks)}
         self.work = work
+        self.power = power              # serves the disks that lose what is not flushed
+        self.falls = False              # whether a power cut takes the guest too
         release = (kernel / "release").read_text().strip()
         # loglevel: the agent raises it. The clocks and watchdogs are told that this machine may be busy.
         append = f"console=ttyS0 loglevel=5 panic=-1 oops=panic sysrq_always_enabled printk.devkmsg=on mitigations=off " \
@@ -118,11 +124,7 @@ class Machine:
         if any(disk.driver == "scsi" for disk in disks):
             self.command += ["-device", "virtio-scsi-pci,id=scsi"]
         for name, disk in self.disks.items():
-            image = work / f"{name}.img"
-            if not image.exists():
-                with open(image, "wb") as file:
-                    file.truncate(disk.size)
-            self.command += ["-blockdev", self.node(name, image), "-device", self.device(name)]
+            self.command += ["-blockdev", self.node(name, disk), "-device", self.device(name)]
         self.command += extra
 
     @staticmethod
@@ -130,11 +132,14 @@ class Machine:
         return ("-blockdev", f"driver=raw,node-name={name},read-only=on,file.driver=file,file.filename={path}",
                 "-device", f"virtio-blk-pci,drive={name},serial={name}")
 
-    @staticmethod
-    def node(name, image):
+    def node(self, name, disk):
+        if disk.cache:
+            below = {"driver": "nbd", "server": {"type": "unix", "path": self.power.path}, "export": name, "discard": "unmap"}
+        else:
+            below = {"driver": "raw", "discard": "unmap", "detect-zeroes": "unmap",
+                     "file": {"driver": "file", "filename": str(disk.image(name, self.work)), "discard": "unmap"}}
         return json.dumps({"driver": "throttle", "node-name": name, "throttle-group": f"{name}-limit", "discard": "unmap",
-                           "file": {"driver": "raw", "discard": "unmap", "detect-zeroes": "unmap",
-                                    "file": {"driver": "file", "filename": str(image), "discard": "unmap"}}})
+                           "file": below})
 
     def device(self, name):
         disk = self.disks[name]
@@ -308,6 +313,15 @@ class Machine:
                     # 0 takes the limit away
                     self.qmp("qom-set", path=f"/objects/{disk}-limit", property="limits",
                              value={"iops-total": int(iops)})
+                case ["cut", mode, seed, *after] if self.power:
+                    time.sleep(sum(map(int, after)) / 1000)
+                    said = self.power.ask(f"cut {mode} {seed}")
+                    self.write(f"{time.monotonic() - self.started:9.2f} | the power is cut, {mode} {seed}: {said}")
+                    if self.falls:
+                        raise Cut
+                    return said
+                case ["power"] if self.power:
+                    return self.power.ask("power")
                 case _:
                     return "error unknown request: " + " ".join(words)
         except (RuntimeError, Late) as error:

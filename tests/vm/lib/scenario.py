@@ -8,9 +8,10 @@ from pathlib import Path
 
 @dataclass
 class Disk:
-    """`SIZE[,virtio|nvme|scsi][,property=value…]`"""
+    """`SIZE[,virtio|nvme|scsi][,volatile|lying][,property=value…]`"""
     size: int
     driver: str = "virtio"
+    cache: str = ""                               # volatile: what is not flushed is lost in a power cut; lying: so is what is
     properties: list = field(default_factory=list)
 
     @classmethod
@@ -25,9 +26,19 @@ class Disk:
                 disk.properties.append(word)
             elif word in ("virtio", "nvme", "scsi"):
                 disk.driver = word
+            elif word in ("volatile", "lying"):
+                disk.cache = word
             else:
                 raise ValueError(f"disk driver {word!r}")
         return disk
+
+    def image(self, name, folder):
+        """The file with its contents; made, empty, if there is none."""
+        image = folder / f"{name}.img"
+        if not image.exists():
+            with open(image, "wb") as file:
+                file.truncate(self.size)
+        return image
 
 
 @dataclass
@@ -43,7 +54,7 @@ class Scenario:
     kernels: str = "all"                          # stock | debug | all
     sample: str = "no"                            # part of the quick run: yes | stock | debug (only on such kernels) | no
     share: bool = True                            # may run in one boot with others that ask for the same machine
-    reboot: list = field(default_factory=list)    # how each phase but the last ends: clean | kill
+    reboot: list = field(default_factory=list)    # how each phase but the last ends: clean | kill | cut
     qemu: list = field(default_factory=list)
     cmdline: str = ""
     outcome: tuple = ("pass", "")                 # what must come of it: pass | fail REGEX | skip REGEX
@@ -72,7 +83,7 @@ class Scenario:
             self.sample = value
         elif key == "kernels" and value in ("stock", "debug", "all"):
             self.kernels = value
-        elif key == "reboot" and set(value.split()) <= {"clean", "kill"}:
+        elif key == "reboot" and set(value.split()) <= {"clean", "kill", "cut"}:
             self.reboot = value.split()
         elif key == "qemu":
             self.qemu += shlex.split(value)

@@ -2,11 +2,15 @@
 
 //! Block devices: how a user names them, what Stor must know of them, who uses them.
 
-use crate::{size, Bytes, Error, Kind, Result};
+use crate::{size, Bytes, Error, Kind, Result, Uuid};
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// A device number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -35,6 +39,8 @@ pub struct Device {
     pub size: Bytes,
     /// The smallest unit of I/O.
     pub logical_block: Bytes,
+    /// What requests are best a multiple of; 0 if it does not say.
+    pub optimal: Bytes,
     /// Whether it refuses writes.
     pub read_only: bool,
     /// The handle; a simulated device has none.
@@ -57,6 +63,121 @@ pub trait Host {
     fn busy(&self, device: &Device) -> bool;
     /// Nanoseconds since boot (`CLOCK_BOOTTIME`).
     fn boottime(&self) -> u64;
+    /// Opens what a device holds, to read or write it.
+    fn content(&self, device: &Device, access: Access) -> Result<Rc<dyn Content>>;
+    /// The paths of all block devices on which there may be pools.
+    fn candidates(&self) -> Vec<PathBuf>;
+    /// What a device holds that is known (a file system, a partition table, RAID, LVM ...), in words; `None` if nothing.
+    fn signature(&self, device: &Device) -> Result<Option<String>>;
+    /// Erases all signatures that [`signature`](Self::signature) finds.
+    fn wipe(&self, device: &Device) -> Result<()>;
+    /// Runs a command of lvm2, such as `lvs`; what it prints.
+    ///
+    /// # Errors
+    ///
+    /// There is no lvm2, or what it says why not.
+    fn lvm(&self, arguments: &[&str]) -> Result<String>;
+    /// The machine's id.
+    fn machine(&self) -> [u8; 16];
+    /// Seconds since 1970.
+    fn time(&self) -> u64;
+    /// A UUID that nothing has.
+    fn uuid(&self) -> Uuid;
+}
+
+/// How what a device holds is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// To be looked at, beside anybody.
+    Look,
+    /// To be read, while no command changes it.
+    Read,
+    /// To be written, beside the kernel that may have the device, but beside no other command.
+    Share,
+    /// To be written by nobody else: not by another command, and not by a kernel either.
+    Claim,
+}
+
+/// What a device holds.
+pub trait Content {
+    /// Reads.
+    ///
+    /// # Errors
+    ///
+    /// The device could not, or there is less.
+    fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()>;
+
+    /// Writes. What was written may be lost in a crash, or not, each sector for itself, until a flush has returned.
+    ///
+    /// # Errors
+    ///
+    /// The device could not; some of it may have been written.
+    fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes what was written durable.
+    ///
+    /// # Errors
+    ///
+    /// The device could not.
+    fn flush(&self) -> io::Result<()>;
+}
+
+/// What a file or block device holds.
+#[derive(Debug)]
+pub(crate) enum Plain {
+    /// Without a lock.
+    Free(File),
+    /// With a lock that other commands respect, and udev.
+    Locked(Flock<File>),
+}
+
+impl Plain {
+    /// Opens it. Commands that change a pool lock its first device (flock); udev waits for that lock, too.
+    pub(crate) fn open(path: &Path, access: Access) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(matches!(access, Access::Share | Access::Claim));
+        let is_device = std::fs::metadata(path)?.file_type().is_block_device();
+        if is_device {
+            let claim = if access == Access::Claim { nix::fcntl::OFlag::O_EXCL } else { nix::fcntl::OFlag::empty() };
+            options.custom_flags((claim | nix::fcntl::OFlag::O_NONBLOCK).bits());
+        }
+        let file = options.open(path)?;
+        if is_device {
+            // A kernel may have written past the page cache since somebody read it.
+            nix::fcntl::posix_fadvise(&file, 0, 0, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+        }
+        let lock = match access {
+            Access::Look => return Ok(Self::Free(file)),
+            Access::Read => FlockArg::LockShared,
+            Access::Share | Access::Claim => FlockArg::LockExclusive,
+        };
+        Ok(Self::Locked(Flock::lock(file, lock).map_err(|(_, errno)| errno)?))
+    }
+
+    fn file(&self) -> &File {
+        match self {
+            Self::Free(file) => file,
+            Self::Locked(file) => file,
+        }
+    }
+}
+
+impl Content for Plain {
+    fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        self.file().read_exact_at(into, at)
+    }
+
+    fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file().write_all_at(bytes, at)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        // A file is a simulated device, which is as durable as the simulation.
+        if self.file().metadata()?.is_file() {
+            return Ok(());
+        }
+        self.file().sync_data()
+    }
 }
 
 /// A device or a part of it, as a user writes it: `DEVICE[:START[:LENGTH]]`.

@@ -284,7 +284,7 @@ impl Doctor<'_> {
             },
             Err(error) => self.find("engine", Status::Unknown, error.cause, error.help.as_deref()),
         }
-        match stor.volumes() {
+        match stor.active_volumes() {
             Ok(volumes) => self.volumes(&volumes),
             Err(error) => self.find("volumes", Status::Unknown, error.cause, error.help.as_deref()),
         }

@@ -14,7 +14,7 @@ pub enum Kind {
     Failure = 1,
     /// What was asked makes no sense: an illegal name, size or combination.
     Usage = 2,
-    /// No such volume, engine or device.
+    /// No such volume, pool, engine or device; or it is not active.
     NotFound = 3,
     /// The name or UUID is taken, or the volume is in that state already; or what is to be written to holds something.
     Exists = 4,
@@ -57,7 +57,7 @@ impl Kind {
         match self {
             Self::Failure => "failure",
             Self::Usage => "usage: an illegal option, name, size or combination",
-            Self::NotFound => "not found: no such volume, engine or device",
+            Self::NotFound => "not found: no such volume, pool, engine or device, or it is not active",
             Self::Exists => {
                 "exists: the name or UUID is taken, the target holds something, or it is in that state already"
             }

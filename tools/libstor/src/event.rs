@@ -48,9 +48,29 @@ pub enum Value {
     Errors(u64),
     /// How many events were lost.
     Lost(u64),
+    /// The mode that a pool is in now.
+    Mode(&'static str),
+    /// Data that a pool has free.
+    Free(Bytes),
+    /// A device of a pool, by its id.
+    Device(u64),
     /// A kind that this version does not know.
     Unknown(u64),
 }
+
+/// The word for a mode of a pool.
+pub const fn mode_word(mode: u64) -> &'static str {
+    match mode {
+        0 => "write",
+        1 => "data-full",
+        2 => "metadata-full",
+        3 => "read-only",
+        4 => "failed",
+        _ => "unknown",
+    }
+}
+const _: () = assert!(STOR_POOL_WRITE == 0 && STOR_POOL_DATA_FULL == 1 && STOR_POOL_METADATA_FULL == 2);
+const _: () = assert!(STOR_POOL_STUCK == 3 && STOR_POOL_FAILED == 4);
 
 impl Event {
     /// The kind's word.
@@ -71,6 +91,12 @@ impl Event {
             STOR_EVENT_DEAD => "dead",
             STOR_EVENT_LOWER_GONE => "lower-gone",
             STOR_EVENT_IO_ERROR => "io-error",
+            STOR_EVENT_POOL_CREATED => "pool-created",
+            STOR_EVENT_POOL_REMOVED => "pool-removed",
+            STOR_EVENT_POOL_RELOADED => "pool-reloaded",
+            STOR_EVENT_POOL_MODE => "pool-mode",
+            STOR_EVENT_POOL_LOW_WATER => "pool-low-water",
+            STOR_EVENT_POOL_DELETED => "pool-deleted",
             _ => "unknown",
         }
     }
@@ -90,7 +116,13 @@ impl Event {
             }
             STOR_EVENT_IO_ERROR => Value::Errors(self.value),
             STOR_EVENT_LOST => Value::Lost(self.value),
+            STOR_EVENT_POOL_MODE => Value::Mode(mode_word(self.value)),
+            STOR_EVENT_POOL_LOW_WATER => Value::Free(Bytes(self.value)),
+            STOR_EVENT_POOL_DELETED => Value::Device(self.value),
             STOR_EVENT_REMOVED
+            | STOR_EVENT_POOL_CREATED
+            | STOR_EVENT_POOL_REMOVED
+            | STOR_EVENT_POOL_RELOADED
             | STOR_EVENT_SUSPENDED
             | STOR_EVENT_RESUMED
             | STOR_EVENT_RENAMED
@@ -104,6 +136,11 @@ impl Event {
     pub fn engine(&self) -> Option<&str> {
         matches!(self.kind, STOR_EVENT_ENGINE_ADDED | STOR_EVENT_ENGINE_REMOVED).then_some(&self.name)
     }
+
+    /// Whether it is about a pool.
+    pub const fn is_of_pool(&self) -> bool {
+        matches!(self.kind, STOR_EVENT_POOL_CREATED..=STOR_EVENT_POOL_DELETED)
+    }
 }
 
 impl Serialize for Event {
@@ -115,7 +152,7 @@ impl Serialize for Event {
         if let Some(engine) = self.engine() {
             map.serialize_entry("engine", engine)?;
         } else if let Some(uuid) = &self.uuid {
-            map.serialize_entry("volume", &self.name)?;
+            map.serialize_entry(if self.is_of_pool() { "pool" } else { "volume" }, &self.name)?;
             map.serialize_entry("uuid", uuid)?;
         }
         match self.value() {
@@ -127,6 +164,9 @@ impl Serialize for Event {
             Value::Lower(number) => map.serialize_entry("device", &number.to_string())?,
             Value::Errors(count) => map.serialize_entry("errors", &count)?,
             Value::Lost(count) => map.serialize_entry("lost", &count)?,
+            Value::Mode(word) => map.serialize_entry("mode", word)?,
+            Value::Free(size) => map.serialize_entry("free", &size.0)?,
+            Value::Device(id) => map.serialize_entry("device_id", &id)?,
             Value::Unknown(value) => {
                 map.serialize_entry("number", &self.kind)?;
                 map.serialize_entry("value", &value)?;

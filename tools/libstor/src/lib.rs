@@ -3,7 +3,7 @@
 //! Stor from user space: what `storctl` does, as a library.
 //!
 //! [`Stor`] is the entry: it is connected to a [`System`], which is either this machine ([`Machine`], ioctls on
-//! `/dev/stor-control`) or a kernel kept in a file ([`Simulated`]), and has one method per thing an operator wants
+//! `/dev/stor-control`; or [`Mapper`], its device-mapper) or a kernel kept in a file ([`Simulated`]), and has one method per thing an operator wants
 //! done. Whatever is refused comes back as an [`Error`]: what was tried, why it failed, what to do, and a [`Kind`]
 //! that decides the exit code.
 //!
@@ -11,6 +11,7 @@
 //! - [`device`]: block devices and who uses them
 //! - [`linear`]: tables of target `linear`: planned, encoded, compared
 //! - [`volume`], [`engine`], [`event`]: the operations
+//! - [`pool`]: thin pools, their volumes and snapshots
 //! - [`metadata`]: dm-thin metadata in files and on devices
 //! - [`doctor`]: why Stor does not work here
 //! - [`size`]: sizes as people write them
@@ -24,11 +25,12 @@ pub mod error;
 pub mod event;
 pub mod linear;
 pub mod metadata;
+pub mod pool;
 pub mod size;
 mod stor;
 pub mod volume;
 
-pub use control::{Control, Machine, Simulated, System};
+pub use control::{Control, Machine, Mapper, Simulated, System};
 pub use error::{Error, Kind, Result};
 pub use stor::{Module, Stor, Version};
 pub use stor_pure::pure::units::Bytes;

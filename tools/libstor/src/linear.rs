@@ -28,12 +28,13 @@ pub struct Segment {
     pub lower_start: Bytes,
 }
 
-mod raw {
+/// Bytes as a number.
+pub(crate) mod raw {
     use super::Bytes;
-    pub(super) use crate::size::bytes as serialize;
+    pub(crate) use crate::size::bytes as serialize;
     use serde::{Deserialize, Deserializer};
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
         u64::deserialize(deserializer).map(Bytes)
     }
 }

@@ -9,20 +9,21 @@ use crate::control::{self, Create};
 use crate::device::{self, Number, Part};
 use crate::error::{errno_text, Context};
 use crate::linear::{self, Segment, Table, Target};
+use crate::pool::resolve::Meant;
 use crate::size::Iec;
 use crate::{Bytes, Error, Kind, Result, Stor, Uuid};
 use nix::errno::Errno;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use std::path::Path;
 use std::time::Duration;
 use stor_pure::abi::uapi::*;
-use stor_pure::pure::{control as rule, text};
+use stor_pure::pure::control as rule;
 
 /// The only kind of volume there is yet.
 const LINEAR: &str = "linear";
 
-/// A volume, as a listing shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// A volume, as the kernel lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Info {
     /// Its name.
     pub name: String,
@@ -30,17 +31,17 @@ pub struct Info {
     pub uuid: Uuid,
     /// What kind it is.
     pub target: String,
+    /// The pool that it is a volume of: its UUID.
+    pub pool: Option<Uuid>,
     /// Its size.
-    #[serde(serialize_with = "crate::size::bytes")]
     pub size: Bytes,
     /// N of `/dev/storN`.
-    #[serde(rename = "device", serialize_with = "path")]
     pub index: u32,
+    /// Its node.
+    pub node: String,
     /// Its device number.
-    #[serde(flatten)]
     pub number: Number,
     /// `STOR_STATE_*`
-    #[serde(serialize_with = "words")]
     pub state: u32,
     /// The engine that drives it; none if it is dead.
     pub engine: Option<String>,
@@ -48,14 +49,6 @@ pub struct Info {
     pub open_count: u32,
     /// How many devices are below it.
     pub lower_count: u32,
-}
-
-fn path<S: Serializer>(index: &u32, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("/dev/stor{index}"))
-}
-
-fn words<S: Serializer>(state: &u32, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-    serializer.collect_seq(state_words(*state))
 }
 
 /// The words for `STOR_STATE_*`; none for a volume that just works.
@@ -72,7 +65,72 @@ pub fn state_words(state: u32) -> impl Iterator<Item = &'static str> {
 impl Info {
     /// Its node.
     pub fn path(&self) -> String {
-        format!("/dev/stor{}", self.index)
+        self.node.clone()
+    }
+}
+
+/// A volume, as a listing shows it: one of the kernel's, or one of a pool that need not be active.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// The name of the pool that it is a volume of.
+    pub pool: Option<String>,
+    /// Its UUID.
+    pub uuid: Uuid,
+    /// What kind it is.
+    pub target: String,
+    /// Its size.
+    #[serde(serialize_with = "crate::size::bytes")]
+    pub size: Bytes,
+    /// Its node, if it is active.
+    pub device: Option<String>,
+    /// Its device number.
+    #[serde(flatten)]
+    pub number: OptionalNumber,
+    /// Words; none for one that is active and just works.
+    pub state: Vec<&'static str>,
+    /// The engine that drives it; none if it is dead or not active.
+    pub engine: Option<String>,
+    /// How often it is open.
+    pub open_count: u32,
+    /// How many devices are below it.
+    pub lower_count: u32,
+    /// Whether it is a snapshot.
+    pub snapshot: bool,
+    /// What it was made of, if that is still there.
+    pub origin: Option<String>,
+    /// What it maps of its pool, if that is active.
+    pub mapped: Option<u64>,
+}
+
+/// The number of a device that need not be there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OptionalNumber {
+    /// Which driver.
+    pub major: Option<u32>,
+    /// Which of its devices.
+    pub minor: Option<u32>,
+}
+
+impl From<&Info> for Entry {
+    fn from(info: &Info) -> Self {
+        Self {
+            name: info.name.clone(),
+            pool: None,
+            uuid: info.uuid,
+            target: info.target.clone(),
+            size: info.size,
+            device: Some(info.path()),
+            number: OptionalNumber { major: Some(info.number.major), minor: Some(info.number.minor) },
+            state: state_words(info.state).collect(),
+            engine: info.engine.clone(),
+            open_count: info.open_count,
+            lower_count: info.lower_count,
+            snapshot: false,
+            origin: None,
+            mapped: None,
+        }
     }
 }
 
@@ -121,11 +179,11 @@ pub struct Status {
 pub struct Detail {
     /// What a listing shows.
     #[serde(flatten)]
-    pub info: Info,
-    /// The smallest unit of I/O.
-    pub logical_block_size: u32,
-    /// The unit it is best done in.
-    pub physical_block_size: u32,
+    pub entry: Entry,
+    /// The smallest unit of I/O, if it is active.
+    pub logical_block_size: Option<u32>,
+    /// The unit it is best done in, if it is active.
+    pub physical_block_size: Option<u32>,
     /// What its I/O waits for, if it does.
     pub wait: Option<Wait>,
     /// Requests with lower devices.
@@ -138,6 +196,8 @@ pub struct Detail {
     pub lowers: Vec<Lower>,
     /// Where the volume lies on them.
     pub segments: Vec<Segment>,
+    /// What only a volume of a pool has.
+    pub thin: Option<crate::pool::ThinDetail>,
 }
 
 /// What a volume's I/O waits for.
@@ -153,16 +213,25 @@ pub struct Wait {
 }
 
 impl Wait {
-    fn new(status: &Status, now: u64) -> Option<Self> {
-        let reason = match status.wait {
-            STOR_WAIT_NONE => return None,
-            STOR_WAIT_SUSPENDED => "resume",
-            STOR_WAIT_LOWER => "lower",
-            _ => "unknown",
-        };
+    pub(crate) fn new(status: &Status, now: u64) -> Option<Self> {
+        let reason = reason(status.wait)?;
         let since = Some(status.wait_since).filter(|&since| since != 0);
         Some(Self { reason, since_ns: since, for_ns: since.map(|since| now.saturating_sub(since)) })
     }
+}
+
+/// The word for `STOR_WAIT_*`.
+pub(crate) fn reason(wait: u32) -> Option<&'static str> {
+    Some(match wait {
+        STOR_WAIT_NONE => return None,
+        STOR_WAIT_SUSPENDED => "resume",
+        STOR_WAIT_LOWER => "lower",
+        STOR_WAIT_METADATA => "metadata",
+        STOR_WAIT_COMMIT => "commit",
+        STOR_WAIT_DATA_FULL => "data-room",
+        STOR_WAIT_METADATA_FULL => "metadata-room",
+        _ => "unknown",
+    })
 }
 
 /// A volume to create.
@@ -201,21 +270,21 @@ pub struct Change {
     /// Whether it was only tried.
     pub dry_run: bool,
     /// The volume after the change; none if it is gone or would be created.
-    pub volume: Option<Info>,
+    pub volume: Option<Entry>,
     /// What changed, as a sentence.
     pub text: String,
 }
 
 impl Stor {
-    /// The volumes, in order of creation.
-    pub fn volumes(&self) -> Result<Vec<Info>> {
+    /// The kernel's volumes, in order of creation.
+    pub(crate) fn active_volumes(&self) -> Result<Vec<Info>> {
         self.system.list().context(|| "cannot list volumes".into())
     }
 
-    /// The volume that a user names by name, UUID, or path of its node; `None` if there is no such volume.
-    pub fn find(&self, name: &str) -> Result<Option<Info>> {
-        let volumes = self.volumes()?;
-        if name.contains('/') {
+    /// The kernel's volume that a user names by name, UUID, or path of its node; `None` if there is no such volume.
+    pub(crate) fn find(&self, name: &str) -> Result<Option<Info>> {
+        let volumes = self.active_volumes()?;
+        if name.starts_with(['/', '.']) {
             let path = Path::new(name);
             if !self.system.exists(path) {
                 return Ok(None);
@@ -228,21 +297,21 @@ impl Stor {
         Ok(named.or_else(|| volumes.iter().find(|volume| Some(volume.uuid) == uuid)).cloned())
     }
 
-    fn existing(&self, name: &str) -> Result<Info> {
+    pub(crate) fn existing(&self, name: &str) -> Result<Info> {
         let help = "see 'storctl volume list' for the volumes there are";
         let missing = || Error::new(Kind::NotFound, format!("there is no volume {name}")).help(help);
         self.find(name)?.ok_or_else(missing)
     }
 
-    /// Everything about a volume.
-    pub fn show(&self, name: &str) -> Result<Detail> {
+    /// Everything about a volume of the kernel.
+    pub(crate) fn show_active(&self, name: &str) -> Result<Detail> {
         let show = || -> Result<Detail> {
             let status = self.system.status(self.existing(name)?.uuid)?;
             let wait = Wait::new(&status, self.system.boottime());
             let segments = self.segments(&status)?;
             Ok(Detail {
-                logical_block_size: status.logical_block,
-                physical_block_size: status.physical_block,
+                logical_block_size: Some(status.logical_block),
+                physical_block_size: Some(status.physical_block),
                 wait,
                 in_flight: status.in_flight,
                 errors: status.errors,
@@ -251,7 +320,8 @@ impl Stor {
                     .map(|errno| format!("{:?}", Errno::from_raw(errno))),
                 lowers: status.lowers,
                 segments,
-                info: status.info,
+                thin: None,
+                entry: Entry::from(&status.info),
             })
         };
         show().context(|| format!("cannot show volume {name}"))
@@ -272,7 +342,7 @@ impl Stor {
     }
 
     fn try_create(&self, new: &New) -> Result<Change> {
-        check_name(&new.name)?;
+        crate::pool::name::check(&new.name)?;
         if new.uuid.is_some_and(|uuid| uuid.is_nil()) {
             return Err(Error::new(Kind::Usage, "the UUID may not be all zero"));
         }
@@ -300,17 +370,18 @@ impl Stor {
         }
         let config = table.encode();
         let create = Create {
-            uuid: new.uuid.unwrap_or_else(Uuid::new_v4),
+            uuid: new.uuid.unwrap_or_else(|| self.system.uuid()),
             name: &new.name,
             target: LINEAR,
             read_only: new.read_only,
             table: control::Table { size, lowers: &table.devices, config: &config },
+            pool: None,
         };
         match self.system.create(&create) {
             Ok(_) => {
                 let volume = self.existing(&create.uuid.to_string())?;
                 let text = format!("volume {} created: {}, {} on {devices}", new.name, volume.path(), Iec(size));
-                Ok(Change { changed: true, dry_run: false, volume: Some(volume), text })
+                Ok(Change { changed: true, dry_run: false, volume: Some((&volume).into()), text })
             }
             // Someone may have been faster: see whether it is what we were to make.
             Err(errno @ (Errno::EEXIST | Errno::EBUSY)) => {
@@ -326,7 +397,7 @@ impl Stor {
 
     /// Whether the volume to create is there already, as an answer or, if it differs, an error.
     fn taken(&self, new: &New, table: &Table) -> Result<Option<Change>> {
-        let volumes = self.volumes()?;
+        let volumes = self.active_volumes()?;
         let exists = |cause| Error::new(Kind::Exists, cause).errno(Errno::EEXIST);
         let Some(volume) = volumes.iter().find(|volume| volume.name == new.name) else {
             return match volumes.iter().find(|volume| Some(volume.uuid) == new.uuid) {
@@ -343,7 +414,7 @@ impl Stor {
                 .help("change it by 'storctl volume resize' or 'set', or remove it first"));
         }
         let text = format!("volume {} exists already: {}", new.name, volume.path());
-        Ok(Some(Change { changed: false, dry_run: self.dry_run, volume: Some(volume.clone()), text }))
+        Ok(Some(Change { changed: false, dry_run: self.dry_run, volume: Some(volume.into()), text }))
     }
 
     fn difference(&self, volume: &Info, new: &New, table: &Table) -> Result<Option<String>> {
@@ -411,7 +482,7 @@ impl Stor {
     }
 
     /// Changes a volume's size, or adds devices to it, while it is in use.
-    pub fn resize(&self, name: &str, resize: &Resize) -> Result<Change> {
+    pub(crate) fn resize_plain(&self, name: &str, resize: &Resize) -> Result<Change> {
         self.try_resize(name, resize).context(|| format!("cannot resize volume {name}"))
     }
 
@@ -453,7 +524,7 @@ impl Stor {
         })?;
         if table.places() == before {
             let text = format!("volume {} has {} already", volume.name, Iec(size));
-            return Ok(Change { changed: false, dry_run: self.dry_run, volume: Some(volume), text });
+            return Ok(Change { changed: false, dry_run: self.dry_run, volume: Some((&volume).into()), text });
         }
         let devices = names(&table);
         if self.dry_run {
@@ -465,7 +536,7 @@ impl Stor {
                 linear::exact(old),
                 linear::exact(size)
             );
-            return Ok(Change { changed: true, dry_run: true, volume: Some(volume), text });
+            return Ok(Change { changed: true, dry_run: true, volume: Some((&volume).into()), text });
         }
         let config = table.encode();
         let request = control::Table { size, lowers: &table.devices, config: &config };
@@ -504,7 +575,7 @@ impl Stor {
     }
 
     /// Makes a volume read-only or writable.
-    pub fn set_read_only(&self, name: &str, read_only: bool) -> Result<Change> {
+    pub(crate) fn set_read_only_plain(&self, name: &str, read_only: bool) -> Result<Change> {
         let done = if read_only { "made read-only" } else { "made writable" };
         self.act(
             name,
@@ -522,19 +593,19 @@ impl Stor {
     }
 
     /// Gives a volume another name.
-    pub fn rename(&self, name: &str, to: &str) -> Result<Change> {
+    pub(crate) fn rename_plain(&self, name: &str, to: &str) -> Result<Change> {
         self.try_rename(name, to).context(|| format!("cannot rename volume {name}"))
     }
 
     fn try_rename(&self, name: &str, to: &str) -> Result<Change> {
-        check_name(to)?;
+        crate::pool::name::check(to)?;
         let taken = || Error::new(Kind::Exists, format!("a volume of name {to} exists")).errno(Errno::EEXIST);
         let volume = self.existing(name)?;
         if volume.name == to {
             let text = format!("volume {to} has that name already");
-            return Ok(Change { changed: false, dry_run: self.dry_run, volume: Some(volume), text });
+            return Ok(Change { changed: false, dry_run: self.dry_run, volume: Some((&volume).into()), text });
         }
-        if self.volumes()?.iter().any(|other| other.name == to) {
+        if self.active_volumes()?.iter().any(|other| other.name == to) {
             return Err(taken());
         }
         self.act(
@@ -551,7 +622,7 @@ impl Stor {
     }
 
     /// Removes a volume; what its devices hold stays.
-    pub fn remove(&self, name: &str, if_exists: bool) -> Result<Change> {
+    pub(crate) fn remove_plain(&self, name: &str, if_exists: bool) -> Result<Change> {
         if if_exists && self.find(name)?.is_none() {
             let text = format!("there is no volume {name}");
             return Ok(Change { changed: false, dry_run: self.dry_run, volume: None, text });
@@ -579,39 +650,39 @@ impl Stor {
         act: impl FnOnce(&Info) -> Result<()>,
     ) -> Result<Change> {
         let context = || format!("cannot {verb} volume {name}");
-        let volume = self.existing(name).context(context)?;
+        let meant = self.the(name).context(context)?;
+        let volume = match &meant {
+            Meant::Plain(info) => Some(info.clone()),
+            Meant::Thin { uuid, .. } => self.active_volumes()?.into_iter().find(|info| info.uuid == *uuid),
+        };
+        let inactive = || {
+            Error::new(Kind::NotFound, "it is not active").help(format!("activate it: storctl volume activate {name}"))
+        };
+        let volume = volume.ok_or_else(inactive).context(context)?;
         check(&volume).context(context)?;
         if self.dry_run {
-            let text = format!("volume {} would be {done}", volume.name);
-            return Ok(Change { changed: true, dry_run: true, volume: Some(volume), text });
+            let text = format!("volume {} would be {done}", meant.name());
+            return Ok(Change { changed: true, dry_run: true, volume: Some((&volume).into()), text });
         }
         act(&volume).context(context)?;
-        self.done(volume.uuid, format!("volume {} {done}", volume.name))
+        self.done(volume.uuid, format!("volume {} {done}", meant.name()))
     }
 
     fn done(&self, uuid: Uuid, text: String) -> Result<Change> {
-        let volume = self.volumes()?.into_iter().find(|volume| volume.uuid == uuid);
+        let volume = self.active_volumes()?.iter().find(|volume| volume.uuid == uuid).map(Entry::from);
         Ok(Change { changed: true, dry_run: false, volume, text })
     }
 }
 
-fn refuse_if(refuse: bool, error: impl FnOnce() -> Error) -> Result<()> {
+pub(crate) fn refuse_if(refuse: bool, error: impl FnOnce() -> Error) -> Result<()> {
     if refuse {
         return Err(error());
     }
     Ok(())
 }
 
-fn open() -> Error {
+pub(crate) fn open() -> Error {
     Error::new(Kind::Busy, "it is open").help("unmount or close it first").errno(Errno::EBUSY)
-}
-
-fn check_name(name: &str) -> Result<()> {
-    text::check(name.as_bytes(), STOR_NAME_LEN as usize).map_err(|why| {
-        Error::new(Kind::Usage, format!("the name '{name}' {why}"))
-            .help(format!("use 1 to {} letters, digits and . _ + -, a letter or digit first", STOR_NAME_LEN - 1))
-            .errno(Errno::EINVAL)
-    })
 }
 
 /// Cuts a table to a size that needs all of its devices.

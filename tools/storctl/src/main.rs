@@ -3,22 +3,25 @@
 //! `storctl`: parse what was typed, call [`libstor`], print what it answers. No logic lives here.
 
 mod args;
+mod pool;
 mod print;
 mod progress;
 mod table;
 
-use args::{Command, Engine, Events, Format, Metadata, NoProgress, Noun, OnOff, Volume, VolumeChange};
+use args::{Command, Engine, Events, Format, Metadata, NoProgress, Noun, OnOff, ThinSettings, Volume, VolumeChange};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use libstor::metadata::{Delta, Form, Planned, Progress, Repair, Restore};
+use libstor::pool::{NewClone, NewThin, Rollback, VolumeSettings};
 use libstor::volume::{New, Resize};
-use libstor::{doctor, Error, Kind, Machine, Result, Simulated, Stor, System, Version};
+use libstor::{doctor, Error, Kind, Result, Simulated, Stor, System, Version};
 use print::Printer;
 use progress::Shown;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Why a command ended early.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Ok(command) => command,
         Err(error) => return unparsed(&error),
     };
+    FALLBACK.store(command.fallback, Ordering::Relaxed);
     let mut out = io::stdout().lock();
     let mut printer = Printer { out: &mut out, json: command.json };
     let error = match run(&command, &mut printer) {
@@ -95,11 +99,15 @@ fn simulated() -> Option<PathBuf> {
     std::env::var_os("STOR_SIMULATE").map(PathBuf::from)
 }
 
+/// Whether device-mapper is to be used.
+static FALLBACK: AtomicBool = AtomicBool::new(false);
+
 fn system() -> Result<Box<dyn System>> {
-    Ok(match simulated() {
-        Some(state) => Box::new(Simulated::open(&state)?),
-        None => Box::new(Machine::open()?),
-    })
+    if let Some(state) = simulated() {
+        return Ok(Box::new(Simulated::open(&state)?));
+    }
+    let auto = std::env::var("STOR_FALLBACK").is_ok_and(|when| when == "auto");
+    libstor::control::local(FALLBACK.load(Ordering::Relaxed), auto)
 }
 
 fn connect(dry_run: bool) -> Result<Stor> {
@@ -111,6 +119,17 @@ fn run(command: &Command, printer: &mut Printer<'_>) -> std::result::Result<(), 
         Noun::Volume(Volume::List) => printer.volumes(&connect(false)?.volumes()?)?,
         Noun::Volume(Volume::Show { volume }) => printer.detail(&connect(false)?.show(&volume.volume)?)?,
         Noun::Volume(Volume::Change(request)) => printer.change(&change(request)?)?,
+        Noun::Pool(request) => pool::pool(request, printer)?,
+        Noun::Snapshot(request) => pool::snapshot(request, printer)?,
+        Noun::Scan { udev: Some(device), .. } => {
+            // Whether the modules are there or not.
+            let system = if simulated().is_some() { Some(system()?) } else { None };
+            for (key, value) in libstor::pool::properties(system.as_deref(), device)? {
+                writeln!(printer.out, "{key}={value}")?;
+            }
+        }
+        Noun::Scan { devices, .. } => printer.found(&connect(false)?.scan(devices)?)?,
+        Noun::Activate { pool, change, .. } => pool::activate(pool.as_deref(), change.dry_run, printer)?,
         Noun::Engine(Engine::List) => printer.engines(&connect(false)?.engines()?)?,
         Noun::Engine(Engine::Switch { version, change }) => {
             let (switch, answer) = connect(change.dry_run)?.switch(version);
@@ -244,17 +263,75 @@ fn metadata(request: &Metadata, printer: &mut Printer<'_>) -> std::result::Resul
     Ok(())
 }
 
+/// Settings of a volume of a pool.
+fn settings(settings: &ThinSettings, read_only: Option<bool>, auto: Option<bool>) -> VolumeSettings {
+    let ThinSettings { policy, timeout, reservation, labels } = settings;
+    VolumeSettings {
+        read_only,
+        policy: *policy,
+        timeout: *timeout,
+        reservation: *reservation,
+        auto,
+        labels: labels.clone(),
+    }
+}
+
 fn change(request: &VolumeChange) -> Result<libstor::volume::Change> {
     match request {
-        VolumeChange::Create { name, devices, size, uuid, read_only, if_missing, change } => connect(change.dry_run)?
-            .create(&New {
+        VolumeChange::Create {
+            name,
+            devices,
+            pool,
+            size,
+            uuid,
+            read_only,
+            settings: thin,
+            inactive,
+            if_missing,
+            change,
+        } => {
+            let stor = connect(change.dry_run)?;
+            let settings = settings(thin, read_only.then_some(true), None);
+            match (pool, size) {
+                (Some(pool), Some(size)) => stor.create_thin(&NewThin {
+                    name: name.clone(),
+                    pool: pool.clone(),
+                    size: *size,
+                    uuid: *uuid,
+                    settings,
+                    if_missing: *if_missing,
+                    inactive: *inactive,
+                }),
+                _ if settings.is_of_a_pool() => {
+                    let what = "policy, time-out, reservation and labels are of volumes of a pool";
+                    Err(Error::new(Kind::Usage, what).help("give --pool"))
+                }
+                _ => stor.create(&New {
+                    name: name.clone(),
+                    uuid: *uuid,
+                    parts: devices.clone(),
+                    size: *size,
+                    read_only: *read_only,
+                    if_missing: *if_missing,
+                }),
+            }
+        }
+        VolumeChange::Clone { volume, name, settings: thin, inactive, change } => connect(change.dry_run)?
+            .clone_volume(&NewClone {
+                of: volume.volume.clone(),
                 name: name.clone(),
-                uuid: *uuid,
-                parts: devices.clone(),
-                size: *size,
-                read_only: *read_only,
-                if_missing: *if_missing,
+                settings: settings(thin, None, None),
+                inactive: *inactive,
             }),
+        VolumeChange::Rollback { snapshot, keep_as, discard_current, change } => {
+            connect(change.dry_run)?.rollback(&Rollback {
+                snapshot: snapshot.clone(),
+                keep_as: keep_as.clone(),
+                discard_current: *discard_current,
+            })
+        }
+        VolumeChange::Activate { volume, change } => connect(change.dry_run)?.activate_volume(&volume.volume),
+        VolumeChange::Deactivate { volume, change } => connect(change.dry_run)?.deactivate_volume(&volume.volume),
         VolumeChange::Resize { volume, size, devices, shrink, change } => {
             let resize = Resize { size: *size, parts: devices.clone(), shrink: *shrink };
             connect(change.dry_run)?.resize(&volume.volume, &resize)
@@ -265,8 +342,13 @@ fn change(request: &VolumeChange) -> Result<libstor::volume::Change> {
         VolumeChange::Remove { volume, if_exists, change } => {
             connect(change.dry_run)?.remove(&volume.volume, *if_exists)
         }
-        VolumeChange::Set { volume, read_only, change } => {
-            connect(change.dry_run)?.set_read_only(&volume.volume, *read_only == OnOff::On)
+        VolumeChange::Set { volume, read_only, auto, settings: thin, change } => {
+            let on = |value: &Option<OnOff>| value.map(|value| value == OnOff::On);
+            let settings = settings(thin, on(read_only), on(auto));
+            if settings.is_empty() {
+                return Err(Error::new(Kind::Usage, "nothing is to be set").help("see 'storctl volume set --help'"));
+            }
+            connect(change.dry_run)?.set_volume(&volume.volume, &settings)
         }
     }
 }

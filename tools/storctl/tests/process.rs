@@ -34,10 +34,19 @@ fn answers_go_to_stdout_and_errors_to_stderr() {
     let state = kernel("streams");
     let good = storctl(&state).args(["volume", "list"]).output().unwrap();
     assert!(good.status.success() && good.stderr.is_empty() && !good.stdout.is_empty());
-    for arguments in [&["volume", "show", "x"][..], &["volume", "show", "x", "--json"], &["volume", "shwo", "x"]] {
+    let odd = "a\nb\u{1b}[2Jc";
+    for arguments in [
+        &["volume", "show", "x"][..],
+        &["volume", "show", "x", "--json"],
+        &["volume", "shwo", "x"],
+        &["volume", "create", odd, "/dev/vda"],
+        &["volume", "show", odd],
+        &["pool", "create", odd, "/dev/vda"],
+    ] {
         let bad = storctl(&state).args(arguments).output().unwrap();
         assert!(!bad.status.success() && bad.stdout.is_empty());
-        assert_eq!(String::from_utf8(bad.stderr).unwrap().lines().count(), 1, "{arguments:?}");
+        let said = String::from_utf8(bad.stderr).unwrap();
+        assert_eq!((said.lines().count(), said.contains('\u{1b}')), (1, false), "{arguments:?}");
     }
 }
 

@@ -102,6 +102,8 @@ fn replay(text: &str, state: &Path) -> String {
                 json += line;
             }
             fs::write(state, json).unwrap();
+            // What the devices of another kernel held.
+            let _ = fs::remove_dir_all(format!("{}.devices", state.display()));
         }
         if line.trim() != "```console" {
             continue;

@@ -7,11 +7,13 @@
 
 mod table;
 
-use super::{Config, Target};
-use crate::abi::engine::{MapRequest, Piece};
+use super::{Config, Mapped, NoPool, Target};
+use crate::abi::engine::Piece;
+use crate::block::deferred::Ask;
 use crate::block::status::Status;
 use crate::pure::linear::find;
 use kernel::prelude::*;
+use kernel::sync::Arc;
 use table::Table;
 
 /// A linear volume.
@@ -22,13 +24,15 @@ pub struct Linear {
 impl Target for Linear {
     const NAME: &'static str = "linear";
 
-    fn prepare(config: &Config<'_>) -> Result<KBox<Self>> {
+    type Pool = NoPool;
+
+    fn prepare(config: &Config<'_>, _: Option<Arc<NoPool>>) -> Result<KBox<Self>> {
         Ok(KBox::new(Self { table: Table::new(config)? }, GFP_KERNEL)?)
     }
 
     #[inline]
-    fn map(&self, request: &MapRequest) -> Result<Piece, Status> {
-        let run = find(self.table.segments(), request.sector).ok_or(Status::IOERR)?;
-        Ok(Piece { sector: run.sector, sectors: run.length, lower: run.lower, reserved: 0 })
+    fn map(&self, ask: Ask) -> Result<Mapped, Status> {
+        let run = find(self.table.segments(), ask.sector()).ok_or(Status::IOERR)?;
+        Ok(Mapped::At(Piece { sector: run.sector, sectors: run.length, lower: run.lower, token: 0 }))
     }
 }

@@ -315,6 +315,13 @@ fn name(command: u32) -> &'static str {
         STOR_NR_RENAME => "RENAME",
         STOR_NR_ENGINE_LIST => "ENGINE_LIST",
         STOR_NR_ENGINE_SWITCH => "ENGINE_SWITCH",
+        STOR_NR_POOL_CREATE => "POOL_CREATE",
+        STOR_NR_POOL_REMOVE => "POOL_REMOVE",
+        STOR_NR_POOL_RELOAD => "POOL_RELOAD",
+        STOR_NR_POOL_LIST => "POOL_LIST",
+        STOR_NR_POOL_STATUS => "POOL_STATUS",
+        STOR_NR_POOL_CHANGE => "POOL_CHANGE",
+        STOR_NR_POOL_DEVICE => "POOL_DEVICE",
         _ => "no command",
     }
 }

@@ -66,6 +66,13 @@ impl Judge<'_> {
             STOR_NR_RENAME => self.rename(),
             STOR_NR_ENGINE_LIST => self.engine_list(),
             STOR_NR_ENGINE_SWITCH => self.engine_switch(),
+            STOR_NR_POOL_CREATE => self.no_pool::<stor_pool_create>(STOR_POOL_READ_ONLY),
+            STOR_NR_POOL_REMOVE => self.no_pool::<stor_volume_ref>(0),
+            STOR_NR_POOL_RELOAD => self.no_pool::<stor_pool_reload>(0),
+            STOR_NR_POOL_LIST => self.pool_list(),
+            STOR_NR_POOL_STATUS => self.no_pool::<stor_pool_status>(0),
+            STOR_NR_POOL_CHANGE => self.no_pool::<stor_pool_change>(0),
+            STOR_NR_POOL_DEVICE => self.no_pool::<stor_pool_device>(STOR_POOL_DEVICE_EXCLUSIVE),
             _ => {
                 self.breaks(Errno::ENOTTY);
                 None
@@ -119,6 +126,31 @@ impl Judge<'_> {
         volume
     }
 
+    /// A call for a pool: the world has none, and no metadata of which one could be made, so it fails. Whatever of it is wrong
+    /// may be noticed first.
+    fn no_pool<T: FromBytes>(&mut self, flags: u32) -> Option<Effect> {
+        self.argument::<T>(flags);
+        let errors =
+            [Errno::ENXIO, Errno::EINVAL, Errno::EFAULT, Errno::E2BIG, Errno::EBADF, Errno::ENOTBLK, Errno::EBUSY];
+        self.errors.extend(errors);
+        self.errors.extend([
+            Errno::EEXIST,
+            Errno::EOPNOTSUPP,
+            Errno::EROFS,
+            Errno::ENOSPC,
+            Errno::EILSEQ,
+            Errno::EUCLEAN,
+        ]);
+        None
+    }
+
+    fn pool_list(&mut self) -> Option<Effect> {
+        // There is none that could be written.
+        self.argument::<stor_pool_list>(0)?;
+        self.answered::<stor_pool_list>();
+        Some(Effect::None)
+    }
+
     fn version(&mut self) -> Option<Effect> {
         let argument = self.argument::<stor_version>(0)?;
         self.require(argument.reserved == 0, Errno::EINVAL);
@@ -132,6 +164,8 @@ impl Judge<'_> {
         self.text(&argument.target);
         self.require(argument.target.starts_with(b"linear\0"), Errno::EOPNOTSUPP);
         self.require(argument.uuid != [0; 16] && argument.reserved == 0, Errno::EINVAL);
+        // The world has no pools.
+        self.require(argument.pool == [0; 16], Errno::ENXIO);
         self.require(self.world.volume(&argument.uuid).is_none(), Errno::EEXIST);
         self.require(!self.taken(&argument.name), Errno::EEXIST);
         self.answered::<stor_create>();

@@ -16,7 +16,7 @@ use stor_pure::abi::uapi::*;
 use zerocopy::IntoBytes;
 
 /// All commands, and the size of their argument.
-const COMMANDS: [(u32, usize); 12] = [
+const COMMANDS: [(u32, usize); 19] = [
     (STOR_NR_VERSION, size_of::<stor_version>()),
     (STOR_NR_CREATE, size_of::<stor_create>()),
     (STOR_NR_REMOVE, size_of::<stor_volume_ref>()),
@@ -29,11 +29,18 @@ const COMMANDS: [(u32, usize); 12] = [
     (STOR_NR_RENAME, size_of::<stor_rename>()),
     (STOR_NR_ENGINE_LIST, size_of::<stor_engine_list>()),
     (STOR_NR_ENGINE_SWITCH, size_of::<stor_engine_switch>()),
+    (STOR_NR_POOL_CREATE, size_of::<stor_pool_create>()),
+    (STOR_NR_POOL_REMOVE, size_of::<stor_volume_ref>()),
+    (STOR_NR_POOL_RELOAD, size_of::<stor_pool_reload>()),
+    (STOR_NR_POOL_LIST, size_of::<stor_pool_list>()),
+    (STOR_NR_POOL_STATUS, size_of::<stor_pool_status>()),
+    (STOR_NR_POOL_CHANGE, size_of::<stor_pool_change>()),
+    (STOR_NR_POOL_DEVICE, size_of::<stor_pool_device>()),
 ];
 
 /// Calls a command with an argument that is zero but for its header.
 fn call(control: &File, nr: u32, abi: u32, size: usize) -> std::result::Result<(), Errno> {
-    let mut argument = [0u64; 64];
+    let mut argument = [0u64; 128];
     let header = stor_header { abi, size: size as u32, flags: 0, reserved: 0 };
     argument.as_mut_bytes().iter_mut().zip(header.as_bytes()).for_each(|(to, from)| *to = *from);
     sys::ioctl(control.as_raw_fd(), command(nr, size), argument.as_mut_ptr() as u64)
@@ -111,7 +118,7 @@ pub(crate) fn unprivileged() -> Result<()> {
 
 fn refused(control: &File) -> Result<()> {
     for (nr, size) in COMMANDS {
-        let allowed = matches!(nr, STOR_NR_VERSION | STOR_NR_LIST);
+        let allowed = matches!(nr, STOR_NR_VERSION | STOR_NR_LIST | STOR_NR_POOL_LIST);
         let right = if allowed { Ok(()) } else { Err(Errno::EPERM) };
         equal("an unprivileged call", nr, call(control, nr, STOR_ABI_VERSION, size), right)?;
         // It does not even learn what is wrong with its argument.

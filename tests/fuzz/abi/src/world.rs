@@ -145,6 +145,7 @@ impl World {
             name: volume.name,
             target: field("linear"),
             engine: volume.engine,
+            pool: [0; 16],
             size: volume.size,
             index: volume.index,
             major: volume.number.0,

@@ -5,12 +5,18 @@
 //! Errors are the kernel's errnos; what they mean to an operator is said by the operations above
 //! ([`crate::volume`], [`crate::engine`]). Text, counts and pointers are handled here and nowhere else.
 
+mod both;
 mod machine;
+pub(crate) mod mapper;
+pub mod pool;
 mod simulated;
 #[allow(unsafe_code)]
 mod sys;
 
+pub use both::local;
 pub use machine::Machine;
+pub use mapper::Mapper;
+pub use pool::Pools;
 pub use simulated::Simulated;
 
 use crate::device::{Device, Host, Number};
@@ -22,9 +28,9 @@ use nix::errno::Errno;
 use std::time::Duration;
 
 /// A kernel with Stor in it and the devices it can reach.
-pub trait System: Control + Host {}
+pub trait System: Control + Pools + Host {}
 
-impl<T: Control + Host> System for T {}
+impl<T: Control + Pools + Host> System for T {}
 
 /// What `STOR_IOC_VERSION` answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +69,8 @@ pub struct Create<'a> {
     pub read_only: bool,
     /// What it is made of.
     pub table: Table<'a>,
+    /// The pool that it is a volume of.
+    pub pool: Option<Uuid>,
 }
 
 /// The node of a volume.

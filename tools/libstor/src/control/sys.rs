@@ -26,9 +26,17 @@ mod raw {
     ioctl_readwrite!(rename, MAGIC, STOR_NR_RENAME, stor_rename);
     ioctl_readwrite!(engine_list, MAGIC, STOR_NR_ENGINE_LIST, stor_engine_list);
     ioctl_readwrite!(engine_switch, MAGIC, STOR_NR_ENGINE_SWITCH, stor_engine_switch);
+    ioctl_readwrite!(pool_create, MAGIC, STOR_NR_POOL_CREATE, stor_pool_create);
+    ioctl_readwrite!(pool_remove, MAGIC, STOR_NR_POOL_REMOVE, stor_volume_ref);
+    ioctl_readwrite!(pool_reload, MAGIC, STOR_NR_POOL_RELOAD, stor_pool_reload);
+    ioctl_readwrite!(pool_list, MAGIC, STOR_NR_POOL_LIST, stor_pool_list);
+    ioctl_readwrite!(pool_status, MAGIC, STOR_NR_POOL_STATUS, stor_pool_status);
+    ioctl_readwrite!(pool_change, MAGIC, STOR_NR_POOL_CHANGE, stor_pool_change);
+    ioctl_readwrite!(pool_device, MAGIC, STOR_NR_POOL_DEVICE, stor_pool_device);
     // linux/fs.h. The first two are misnumbered there for good: the kernel writes an int.
     ioctl_read_bad!(block_read_only, nix::request_code_none!(0x12, 94), c_int);
     ioctl_read_bad!(block_logical_size, nix::request_code_none!(0x12, 104), c_int);
+    ioctl_read_bad!(block_optimal_size, nix::request_code_none!(0x12, 121), c_int);
     ioctl_read!(block_size, 0x12, 114, u64);
 }
 
@@ -62,6 +70,8 @@ plain! {
     resume: stor_volume_ref;
     set: stor_set;
     rename: stor_rename;
+    pool_remove: stor_volume_ref;
+    pool_device: stor_pool_device;
 }
 
 pub(super) fn create(file: &File, argument: &mut stor_create, lowers: &[stor_lower], config: &[u8]) -> Answer {
@@ -76,6 +86,54 @@ pub(super) fn reload(file: &File, argument: &mut stor_reload, lowers: &[stor_low
     (argument.config, argument.config_len) = (pointer(config), count(config));
     // SAFETY: the kernel only reads behind the pointers, as far as the counts say, and the slices outlive the call.
     unsafe { raw::reload(file.as_raw_fd(), argument) }.map(drop)
+}
+
+pub(super) fn pool_create(
+    file: &File,
+    argument: &mut stor_pool_create,
+    lowers: &[stor_lower],
+    config: &[u8],
+) -> Answer {
+    (argument.lowers, argument.lower_count) = (pointer(lowers), count(lowers));
+    (argument.config, argument.config_len) = (pointer(config), count(config));
+    // SAFETY: the kernel only reads behind the pointers, as far as the counts say, and the slices outlive the call.
+    unsafe { raw::pool_create(file.as_raw_fd(), argument) }.map(drop)
+}
+
+pub(super) fn pool_reload(
+    file: &File,
+    argument: &mut stor_pool_reload,
+    lowers: &[stor_lower],
+    config: &[u8],
+) -> Answer {
+    (argument.lowers, argument.lower_count) = (pointer(lowers), count(lowers));
+    (argument.config, argument.config_len) = (pointer(config), count(config));
+    // SAFETY: the kernel only reads behind the pointers, as far as the counts say, and the slices outlive the call.
+    unsafe { raw::pool_reload(file.as_raw_fd(), argument) }.map(drop)
+}
+
+pub(super) fn pool_change(file: &File, argument: &mut stor_pool_change, items: &[stor_pool_item]) -> Answer {
+    (argument.items, argument.item_count) = (pointer(items), count(items));
+    // SAFETY: the kernel only reads behind the pointer, as far as the count says, and the slice outlives the call.
+    unsafe { raw::pool_change(file.as_raw_fd(), argument) }.map(drop)
+}
+
+pub(super) fn pool_list(file: &File, argument: &mut stor_pool_list, entries: &mut [stor_pool_info]) -> Answer {
+    (argument.entries, argument.capacity) = (pointer_mut(entries), count(entries));
+    // SAFETY: the kernel writes at most `capacity` entries, and any bytes are a value of their type.
+    unsafe { raw::pool_list(file.as_raw_fd(), argument) }.map(drop)
+}
+
+pub(super) fn pool_status(
+    file: &File,
+    argument: &mut stor_pool_status,
+    lowers: &mut [stor_lower_status],
+    config: &mut [u8],
+) -> Answer {
+    (argument.lowers, argument.lower_capacity) = (pointer_mut(lowers), count(lowers));
+    (argument.config, argument.config_capacity) = (pointer_mut(config), count(config));
+    // SAFETY: the kernel writes at most as much as the capacities say, and any bytes are a value of the types.
+    unsafe { raw::pool_status(file.as_raw_fd(), argument) }.map(drop)
 }
 
 pub(super) fn list(file: &File, argument: &mut stor_list, entries: &mut [stor_volume_info]) -> Answer {
@@ -112,14 +170,27 @@ pub(super) fn engine_switch(
     unsafe { raw::engine_switch(file.as_raw_fd(), argument) }.map(drop)
 }
 
-/// Size in bytes, logical block size and read-only state of a block device.
-pub(super) fn block_device(file: &File) -> super::Answer<(u64, u32, bool)> {
-    let (mut size, mut logical, mut read_only) = (0u64, 0 as c_int, 0 as c_int);
+/// What a block device says of itself.
+pub(super) struct BlockDevice {
+    /// Bytes.
+    pub(super) size: u64,
+    /// Bytes of a logical block.
+    pub(super) logical: u32,
+    /// Bytes that requests are best a multiple of, or 0.
+    pub(super) optimal: u32,
+    pub(super) read_only: bool,
+}
+
+/// Asks a block device for what it is.
+pub(super) fn block_device(file: &File) -> super::Answer<BlockDevice> {
+    let (mut size, mut logical, mut optimal, mut read_only) = (0u64, 0 as c_int, 0 as c_int, 0 as c_int);
     // SAFETY: each call writes one value of the type it is given.
     unsafe {
         raw::block_size(file.as_raw_fd(), &mut size)?;
         raw::block_logical_size(file.as_raw_fd(), &mut logical)?;
+        raw::block_optimal_size(file.as_raw_fd(), &mut optimal)?;
         raw::block_read_only(file.as_raw_fd(), &mut read_only)?;
     }
-    Ok((size, u32::try_from(logical).unwrap_or(512), read_only != 0))
+    let [logical, optimal] = [(logical, 512), (optimal, 0)].map(|(size, or)| u32::try_from(size).unwrap_or(or));
+    Ok(BlockDevice { size, logical, optimal, read_only: read_only != 0 })
 }

@@ -14,6 +14,7 @@ use std::path::Path;
 use stor_pure::pure::thin::cache::FRAMES_MIN;
 use stor_pure::pure::thin::delta::{Difference, Range};
 use stor_pure::pure::thin::reader::Reader;
+use stor_pure::pure::thin::store::Store;
 use stor_pure::pure::units::SECTOR_SIZE;
 
 /// Which devices of which metadata are compared.
@@ -81,6 +82,40 @@ fn element(difference: Difference) -> &'static str {
     }
 }
 
+/// Tells what differs between two devices, in order, until told to stop.
+pub(crate) fn ranges<S: Store>(
+    reader: &mut Reader<S>,
+    from: u64,
+    to: u64,
+    same: bool,
+    tell: &mut dyn FnMut(DeltaRange) -> ControlFlow<()>,
+) -> Result<DeltaTotal> {
+    let size = u64::from(reader.superblock().data_block_size.get()) * SECTOR_SIZE;
+    let mut sums = [0u64; 4];
+    let mut ranges = 0;
+    let told = reader.delta(from, to, same, &mut |range: Range| {
+        let length = range.length.saturating_mul(size);
+        if let Some(sum) = sums.get_mut(range.difference as usize) {
+            *sum = sum.saturating_add(length);
+        }
+        ranges += 1;
+        tell(DeltaRange {
+            what: word(range.difference),
+            begin: Bytes(range.begin.0.saturating_mul(size)),
+            length: Bytes(length),
+        })
+    });
+    told.map_err(failure)?;
+    let [changed, added, removed, sames] = sums;
+    Ok(DeltaTotal {
+        changed: Bytes(changed),
+        added: Bytes(added),
+        removed: Bytes(removed),
+        same: same.then_some(sames),
+        ranges,
+    })
+}
+
 impl Delta<'_> {
     fn context(&self) -> String {
         format!("cannot compare devices {} and {} in {}", self.from, self.to, self.path.display())
@@ -103,30 +138,7 @@ impl Delta<'_> {
     ) -> Result<DeltaTotal> {
         let context = || self.context();
         let mut reader = self.open(progress).context(context)?;
-        let size = u64::from(reader.superblock().data_block_size.get()) * SECTOR_SIZE;
-        let mut sums = [0u64; 4];
-        let mut ranges = 0;
-        let told = reader.delta(self.from, self.to, self.same, &mut |range: Range| {
-            let length = range.length.saturating_mul(size);
-            if let Some(sum) = sums.get_mut(range.difference as usize) {
-                *sum = sum.saturating_add(length);
-            }
-            ranges += 1;
-            tell(DeltaRange {
-                what: word(range.difference),
-                begin: Bytes(range.begin.0.saturating_mul(size)),
-                length: Bytes(length),
-            })
-        });
-        told.map_err(failure).context(context)?;
-        let [changed, added, removed, same] = sums;
-        Ok(DeltaTotal {
-            changed: Bytes(changed),
-            added: Bytes(added),
-            removed: Bytes(removed),
-            same: self.same.then_some(same),
-            ranges,
-        })
+        ranges(&mut reader, self.from, self.to, self.same, tell).context(context)
     }
 
     /// Writes the ranges as thin_delta does, in blocks.

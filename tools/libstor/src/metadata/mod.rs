@@ -15,6 +15,7 @@ mod size;
 mod target;
 mod xml;
 
+pub(crate) use delta::ranges;
 pub use delta::{Delta, DeltaRange, DeltaTotal};
 pub use dump::dump;
 pub use file::FileStore;
@@ -196,7 +197,7 @@ fn expect_all(store: &mut FileStore, progress: &Progress) {
 }
 
 /// An error of the engine.
-fn failure(error: thin::error::Error) -> Error {
+pub(crate) fn failure(error: thin::error::Error) -> Error {
     use thin::error::Error as Cause;
     let kind = match error {
         Cause::NoDevice(_) | Cause::NotHeld => Kind::NotFound,

@@ -2,6 +2,8 @@
 
 //! Answers as text for people, or as JSON for programs (docs/json.md).
 
+mod pool;
+
 use crate::table::{self, Align::*};
 use libstor::doctor::{Finding, Report};
 use libstor::engine::{Engine, Switch};
@@ -9,7 +11,7 @@ use libstor::event::{Event, Value};
 use libstor::linear::exact;
 use libstor::metadata::{Checked, DeltaRange, DeltaTotal, Lost, Needed, Plan, Restored, Stat};
 use libstor::size::Iec;
-use libstor::volume::{ago, state_words, Change, Detail, Info, Wait};
+use libstor::volume::{ago, Change, Detail, Entry, Wait};
 use libstor::{Bytes, Error, Version};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -198,10 +200,10 @@ impl Printer<'_> {
         writeln!(self.out, "{}", plan.text)
     }
 
-    pub(crate) fn volumes(&mut self, volumes: &[Info]) -> io::Result<()> {
+    pub(crate) fn volumes(&mut self, volumes: &[Entry]) -> io::Result<()> {
         #[derive(Serialize)]
         struct Volumes<'a> {
-            volumes: &'a [Info],
+            volumes: &'a [Entry],
         }
         if self.json {
             return self.document(Volumes { volumes });
@@ -209,20 +211,25 @@ impl Printer<'_> {
         let heads = [
             ("NAME", Left),
             ("DEVICE", Left),
+            ("POOL", Left),
             ("SIZE", Right),
+            ("MAPPED", Right),
             ("TARGET", Left),
             ("ENGINE", Left),
             ("STATE", Left),
             ("OPEN", Right),
         ];
-        let row = |volume: &Info| {
+        let dash = |text: &Option<String>| text.clone().unwrap_or("-".into());
+        let row = |volume: &Entry| {
             [
                 volume.name.clone(),
-                volume.path(),
+                dash(&volume.device),
+                dash(&volume.pool),
                 Iec(volume.size).to_string(),
-                volume.target.clone(),
-                volume.engine.clone().unwrap_or("-".into()),
-                state(volume.state),
+                dash(&volume.mapped.map(|mapped| Iec(Bytes(mapped)).to_string())),
+                if volume.snapshot { "snapshot".into() } else { volume.target.clone() },
+                dash(&volume.engine),
+                state(&volume.state),
                 volume.open_count.to_string(),
             ]
         };
@@ -237,27 +244,43 @@ impl Printer<'_> {
         if self.json {
             return self.document(Volume { volume: detail });
         }
-        let Detail { info, .. } = detail;
+        let Detail { entry, .. } = detail;
         let errors = match &detail.last_error {
             Some(last) => format!("{}, the last {last}", detail.errors),
             None => detail.errors.to_string(),
         };
-        let facts = [
-            ("name", info.name.clone()),
-            ("uuid", info.uuid.to_string()),
-            ("device", format!("{} ({})", info.path(), info.number)),
-            ("size", exact(info.size)),
-            ("target", info.target.clone()),
-            ("engine", info.engine.clone().unwrap_or("none: all I/O fails until 'storctl engine switch'".into())),
-            ("state", state(info.state)),
+        let inactive = entry.device.is_none();
+        let device = match (&entry.device, entry.number.major, entry.number.minor) {
+            (Some(device), Some(major), Some(minor)) => format!("{device} ({major}:{minor})"),
+            _ => "none".into(),
+        };
+        let dead = if inactive { "none" } else { "none: all I/O fails until 'storctl engine switch'" };
+        let blocks = detail.logical_block_size.zip(detail.physical_block_size);
+        let mut facts = vec![
+            ("name", entry.name.clone()),
+            ("uuid", entry.uuid.to_string()),
+            ("device", device),
+            ("size", exact(entry.size)),
+            ("target", entry.target.clone()),
+            ("engine", entry.engine.clone().unwrap_or(dead.into())),
+            ("state", state(&entry.state)),
             ("waits for", detail.wait.as_ref().map_or("nothing".into(), waits)),
-            ("open", info.open_count.to_string()),
+            ("open", entry.open_count.to_string()),
             ("in flight", detail.in_flight.to_string()),
             ("errors", errors),
-            ("block size", format!("{} logical, {} physical", detail.logical_block_size, detail.physical_block_size)),
+            (
+                "block size",
+                blocks.map_or("-".into(), |(logical, physical)| format!("{logical} logical, {physical} physical")),
+            ),
         ];
+        if let Some(thin) = &detail.thin {
+            facts.extend(pool::thin_facts(entry, thin));
+        }
         for (name, value) in facts {
             writeln!(self.out, "{name:10}  {value}")?;
+        }
+        if detail.thin.is_some() {
+            return Ok(());
         }
         writeln!(self.out)?;
         let row = |(index, segment): (usize, &libstor::linear::Segment)| {
@@ -378,6 +401,9 @@ impl Printer<'_> {
             Value::Lower(number) => format!("device {number}"),
             Value::Errors(count) => format!("{count} errors"),
             Value::Lost(count) => format!("{count} events"),
+            Value::Mode(word) => word.into(),
+            Value::Free(size) => format!("{} free", Iec(size)),
+            Value::Device(id) => format!("device {id}"),
             Value::Unknown(value) => format!("type {} value {value}", event.kind),
         };
         let time = Duration::from_nanos(event.time);
@@ -405,7 +431,16 @@ pub(crate) fn error(out: &mut dyn Write, as_json: bool, error: &Error) -> io::Re
         errno: Option<String>,
     }
     if !as_json {
-        return writeln!(out, "storctl: {error}");
+        // One line, whatever is in a name that was typed; and nothing that a terminal would obey.
+        let line = error.to_string().chars().fold(String::new(), |mut line, c| {
+            if c.is_control() {
+                line.extend(c.escape_default());
+            } else {
+                line.push(c);
+            }
+            line
+        });
+        return writeln!(out, "storctl: {line}");
     }
     let fields = Fields {
         kind: error.kind,
@@ -424,8 +459,7 @@ pub(crate) fn json(out: &mut dyn Write, body: impl Serialize) -> io::Result<()> 
     writeln!(out)
 }
 
-fn state(state: u32) -> String {
-    let words: Vec<_> = state_words(state).collect();
+fn state(words: &[&str]) -> String {
     if words.is_empty() {
         "ok".into()
     } else {
@@ -437,6 +471,10 @@ fn waits(wait: &Wait) -> String {
     let reason = match wait.reason {
         "resume" => "a resume ('storctl volume resume')",
         "lower" => "its devices",
+        "metadata" => "the pool's metadata",
+        "commit" => "a commit of the pool",
+        "data-room" => "room for data ('storctl pool extend')",
+        "metadata-room" => "room for metadata ('storctl pool extend --metadata')",
         other => other,
     };
     match wait.for_ns {

@@ -2,19 +2,21 @@
 
 //! This machine: ioctls on `/dev/stor-control`, devices in `/dev`, their users in sysfs and mountinfo.
 
+pub(super) mod host;
+mod pool;
+
 use super::{sys, Answer, Control, Create, Events, Front, Node, Switched, Table};
-use crate::device::{Device, Host, Number};
+use crate::device::{Device, Number};
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::volume::{Info, Lower, Status};
 use crate::{Bytes, Error, Kind, Result, Uuid};
 use nix::errno::Errno;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::time::Duration;
 use stor_pure::abi::uapi::*;
 use stor_pure::pure::text;
@@ -37,6 +39,8 @@ impl Machine {
         open_control(0).map(|control| Self { control })
     }
 }
+
+impl host::Local for Machine {}
 
 fn open_control(flags: i32) -> Result<File> {
     let refuse = |kind, cause: &str, help: &str| Error::new(kind, format!("{CONTROL} {cause}")).help(help);
@@ -84,10 +88,19 @@ fn reference(uuid: Uuid) -> stor_volume_ref {
     stor_volume_ref { header: header::<stor_volume_ref>(0), uuid: uuid.into_bytes() }
 }
 
-fn lowers(table: &Table<'_>) -> Vec<stor_lower> {
+fn descriptors(lowers: &[Device]) -> Vec<stor_lower> {
     // A device without a handle is a simulated one, and the kernel refuses it: EBADF.
     let fd = |device: &Device| device.file.as_ref().map_or(-1, |file| file.as_raw_fd());
-    table.lowers.iter().map(|device| stor_lower { fd: fd(device), reserved: 0 }).collect()
+    lowers.iter().map(|device| stor_lower { fd: fd(device), reserved: 0 }).collect()
+}
+
+fn lower(raw: &stor_lower_status) -> Lower {
+    Lower {
+        disk: string(&raw.disk),
+        number: Number { major: raw.major, minor: raw.minor },
+        size: Bytes(raw.size),
+        gone: raw.state & STOR_LOWER_GONE != 0,
+    }
 }
 
 fn info(raw: &stor_volume_info) -> Info {
@@ -96,8 +109,10 @@ fn info(raw: &stor_volume_info) -> Info {
         uuid: Uuid::from_bytes(raw.uuid),
         target: string(&raw.target),
         engine: Some(string(&raw.engine)).filter(|engine| !engine.is_empty()),
+        pool: Some(Uuid::from_bytes(raw.pool)).filter(|pool| !pool.is_nil()),
         size: Bytes(raw.size),
         index: raw.index,
+        node: format!("/dev/stor{}", raw.index),
         number: Number { major: raw.major, minor: raw.minor },
         state: raw.state,
         open_count: raw.open_count,
@@ -134,9 +149,10 @@ impl Control for Machine {
             name: field(create.name),
             target: field(create.target),
             size: create.table.size.0,
+            pool: create.pool.unwrap_or_default().into_bytes(),
             ..FromZeros::new_zeroed()
         };
-        sys::create(&self.control, &mut argument, &lowers(&create.table), create.table.config)?;
+        sys::create(&self.control, &mut argument, &descriptors(create.table.lowers), create.table.config)?;
         Ok(Node { index: argument.index, number: Number { major: argument.major, minor: argument.minor } })
     }
 
@@ -160,7 +176,7 @@ impl Control for Machine {
             size: table.size.0,
             ..FromZeros::new_zeroed()
         };
-        sys::reload(&self.control, &mut argument, &lowers(table), table.config)
+        sys::reload(&self.control, &mut argument, &descriptors(table.lowers), table.config)
     }
 
     fn list(&self) -> Answer<Vec<Info>> {
@@ -181,12 +197,6 @@ impl Control for Machine {
         sys::status(&self.control, &mut raw, &mut lowers, &mut config)?;
         lowers.truncate(raw.info.lower_count as usize);
         config.truncate(raw.config_len as usize);
-        let lowers = lowers.iter().map(|raw| Lower {
-            disk: string(&raw.disk),
-            number: Number { major: raw.major, minor: raw.minor },
-            size: Bytes(raw.size),
-            gone: raw.state & STOR_LOWER_GONE != 0,
-        });
         Ok(Status {
             info: info(&raw.info),
             logical_block: raw.logical_block_size,
@@ -196,7 +206,7 @@ impl Control for Machine {
             in_flight: raw.in_flight,
             errors: raw.errors,
             last_error: raw.last_error,
-            lowers: lowers.collect(),
+            lowers: lowers.iter().map(lower).collect(),
             config,
         })
     }
@@ -282,124 +292,4 @@ impl Events for Stream {
             name: string(&raw.name),
         }))
     }
-}
-
-impl Host for Machine {
-    fn exists(&self, path: &Path) -> bool {
-        path.exists()
-    }
-
-    fn open(&self, path: &Path) -> Result<Device> {
-        let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
-        let number = self.number(path)?;
-        let file =
-            OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|error| unusable(path, &error))?;
-        let (size, logical, read_only) =
-            sys::block_device(&file).map_err(|errno| unusable(path, &io::Error::from_raw_os_error(errno as i32)))?;
-        Ok(Device {
-            path: path.into(),
-            number,
-            size: Bytes(size),
-            logical_block: Bytes(logical.into()),
-            read_only,
-            file: Some(file),
-        })
-    }
-
-    fn find(&self, number: Number, disk: &str) -> Result<Device> {
-        // The kernel writes "!" where a name in /dev has "/".
-        let named = Path::new("/dev").join(disk.replace('!', "/"));
-        let path = match self.number(&named) {
-            Ok(found) if found == number => named,
-            _ => format!("/dev/block/{number}").into(),
-        };
-        let device = self.open(&path)?;
-        if device.number != number {
-            return Err(Error::new(Kind::NotFound, format!("no node in /dev leads to device {number} ({disk})")));
-        }
-        Ok(device)
-    }
-
-    fn number(&self, path: &Path) -> Result<Number> {
-        let meta = fs::metadata(path).map_err(|error| unusable(path, &error))?;
-        if !meta.file_type().is_block_device() {
-            return Err(Error::new(Kind::Unfit, format!("{} is not a block device", path.display())));
-        }
-        let (major, minor) = (nix::sys::stat::major(meta.rdev()), nix::sys::stat::minor(meta.rdev()));
-        // The kernel's dev_t has 12 and 20 bits.
-        Ok(Number { major: major as u32, minor: minor as u32 })
-    }
-
-    fn user(&self, device: &Device) -> Option<String> {
-        let sysfs = Path::new("/sys/dev/block").join(device.number.to_string());
-        let partition = |name: String| {
-            let number = fs::read_to_string(sysfs.join(&name).join("dev")).ok()?;
-            let user = self.user_of(&sysfs.join(&name), number.trim())?;
-            sysfs.join(&name).join("partition").exists().then(|| format!("its partition {name} is {user}"))
-        };
-        let number = device.number.to_string();
-        self.user_of(&sysfs, &number).or_else(|| names(&sysfs).into_iter().find_map(partition))
-    }
-
-    fn busy(&self, device: &Device) -> bool {
-        // Of a block device this claims it for the moment it is open, without O_CREAT.
-        let flags = (nix::fcntl::OFlag::O_EXCL | nix::fcntl::OFlag::O_NONBLOCK).bits();
-        let claimed = OpenOptions::new().read(true).custom_flags(flags).open(&device.path);
-        claimed.is_err_and(|error| errno(&error) == Errno::EBUSY)
-    }
-
-    fn boottime(&self) -> u64 {
-        use nix::time::{clock_gettime, ClockId};
-        clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| Duration::from(time).as_nanos() as u64)
-    }
-}
-
-impl Machine {
-    /// Who uses a device, going by its folder in sysfs and its number.
-    fn user_of(&self, sysfs: &Path, number: &str) -> Option<String> {
-        let holders = names(&sysfs.join("holders"));
-        if !holders.is_empty() {
-            return Some(format!("held by {}", holders.join(", ")));
-        }
-        // The third field is the device's number, the fifth where it is mounted: proc(5).
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let mounted = mounts.lines().find_map(|line| {
-            let mut fields = line.split(' ').skip(2);
-            (fields.next()? == number).then_some(fields.nth(1)?)
-        });
-        if let Some(place) = mounted {
-            return Some(format!("mounted on {place}"));
-        }
-        let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
-        let mut paths = swaps.lines().skip(1).filter_map(|line| line.split_whitespace().next());
-        let is_it = |path| self.number(Path::new(path)).is_ok_and(|found| found.to_string() == number);
-        paths.any(is_it).then(|| "used as swap".into())
-    }
-}
-
-/// The names in a folder, sorted; none if it cannot be read.
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
-}
-
-/// Why a device cannot be used.
-fn unusable(path: &Path, error: &io::Error) -> Error {
-    let path = path.display();
-    let errno = errno(error);
-    let error = match errno {
-        Errno::ENOENT | Errno::ENOTDIR => {
-            Error::new(Kind::NotFound, format!("{path} does not exist")).help("see 'lsblk' for the devices there are")
-        }
-        Errno::ENXIO | Errno::ENODEV | Errno::ENOMEDIUM => {
-            Error::new(Kind::NotFound, format!("there is no device or medium behind {path}"))
-        }
-        Errno::EACCES | Errno::EPERM => {
-            Error::new(Kind::Permission, format!("{path} may not be opened by this user")).help("run as root")
-        }
-        _ => Error::new(Kind::Failure, format!("{path}: {}", crate::error::errno_text(errno))),
-    };
-    error.errno(errno)
 }

@@ -4,10 +4,14 @@
 //!
 //! It exists so that everything above [`Control`] is tested, and so that `storctl` can be tried. The rules that the
 //! kernel takes from [`stor_pure`] it takes from there too. The file is JSON ([`State`]); every call locks it, so that
-//! several processes see one kernel; a call that fails leaves it as it was.
+//! several processes see one kernel; a call that fails leaves it as it was. What the devices hold is in files of the
+//! folder `FILE.devices`; pools are real there: their metadata is read and changed by pure's engine.
+
+mod host;
+mod pool;
 
 use super::{Answer, Control, Create, Events, Front, Node, Switched, Table};
-use crate::device::{Device, Host, Number};
+use crate::device::{Device, Number};
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::linear::{self, Segment};
@@ -48,6 +52,16 @@ struct State {
     engines: Vec<SimulatedEngine>,
     devices: Vec<SimulatedDevice>,
     volumes: Vec<Volume>,
+    pools: Vec<pool::Pool>,
+    /// Devices of pools are not deleted for now.
+    no_deletion: bool,
+    /// The machine's id.
+    machine: Uuid,
+    /// UUIDs that were given out.
+    uuids: u64,
+    /// The folder with what the devices hold.
+    #[serde(skip)]
+    folder: PathBuf,
     /// Readers of events begin with the first there is, not with the next.
     replay: bool,
     events: Vec<Recorded>,
@@ -92,7 +106,12 @@ struct SimulatedDevice {
     #[serde(default = "sector")]
     logical_block: u64,
     #[serde(default)]
+    optimal: u64,
+    #[serde(default)]
     read_only: bool,
+    /// What libblkid finds on it.
+    #[serde(default)]
+    holds: Option<String>,
     /// Who keeps it for himself, such as "mounted on /srv".
     #[serde(default)]
     busy: Option<String>,
@@ -128,6 +147,15 @@ struct Volume {
     open_count: u32,
     lowers: Vec<Number>,
     segments: Vec<Segment>,
+    /// If it is a volume of a pool.
+    #[serde(default)]
+    thin: Option<pool::Thin>,
+}
+
+impl Volume {
+    fn size(&self) -> Bytes {
+        self.thin.as_ref().map_or_else(|| size(&self.segments), |thin| thin.size)
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -160,6 +188,8 @@ impl Simulated {
         let mut old = String::new();
         file.read_to_string(&mut old).map_err(|error| broken(&error))?;
         let mut state: State = serde_json::from_str(&old).map_err(|error| broken(&error))?;
+        state.folder = folder(&self.path);
+        state.settle();
         let answer = call(&mut state)?;
         let new = serde_json::to_string_pretty(&state).map_err(|error| broken(&error))?;
         if new != old {
@@ -183,6 +213,13 @@ impl Simulated {
     }
 }
 
+/// Where what the devices of a kernel hold is.
+fn folder(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".devices");
+    name.into()
+}
+
 /// What the kernel answers to a refusal of the shared rules.
 fn errno(errno: pure::errno::Errno) -> Errno {
     Errno::from_raw(errno.0)
@@ -200,24 +237,32 @@ impl State {
         self.events.push(Recorded { sequence, time: self.now, kind, value, uuid, name });
     }
 
+    /// Whether a name is free, and a UUID.
+    fn is_free(&self, uuid: Uuid) -> bool {
+        self.volumes.iter().all(|other| other.uuid != uuid) && self.pools.iter().all(|other| other.uuid != uuid)
+    }
+
     /// A device or volume of a number, as a device.
     fn device(&self, number: Number) -> Option<Device> {
         let index = number.minor as usize;
         if number.major == MAJOR {
             let volume = self.volumes.iter().find(|volume| volume.index == number.minor)?;
             let path = format!("/dev/stor{}", volume.index).into();
-            let size = size(&volume.segments);
             let logical_block = Bytes(self.logical_block(volume));
-            return Some(Device { path, number, size, logical_block, read_only: volume.read_only, file: None });
+            let (size, optimal, read_only) = (volume.size(), Bytes(0), volume.read_only);
+            return Some(Device { path, number, size, logical_block, optimal, read_only, file: None });
         }
         let device = self.devices.get(index).filter(|_| number.major == MAJOR - 1)?;
-        let SimulatedDevice { path, size, logical_block, read_only, .. } = device;
-        let (path, size, logical_block) = (path.clone(), Bytes(*size), Bytes(*logical_block));
-        Some(Device { path, number, size, logical_block, read_only: *read_only, file: None })
+        let SimulatedDevice { path, size, logical_block, optimal, read_only, .. } = device;
+        let (path, read_only) = (path.clone(), *read_only);
+        let [size, logical_block, optimal] = [*size, *logical_block, *optimal].map(Bytes);
+        Some(Device { path, number, size, logical_block, optimal, read_only, file: None })
     }
 
     fn logical_block(&self, volume: &Volume) -> u64 {
-        let blocks = volume.lowers.iter().filter_map(|&lower| self.device(lower));
+        let pool = volume.thin.as_ref().and_then(|thin| self.pools.iter().find(|pool| pool.uuid == thin.pool));
+        let lowers = pool.map_or(&volume.lowers, |pool| &pool.lowers);
+        let blocks = lowers.iter().filter_map(|&lower| self.device(lower));
         blocks.map(|device| device.logical_block.0).max().unwrap_or(units::SECTOR_SIZE)
     }
 
@@ -239,6 +284,9 @@ impl State {
         let above = self.volumes.iter().find(|volume| Some(volume.uuid) != but && volume.lowers.contains(&number));
         if let Some(volume) = above {
             return Some(format!("held by stor{}", volume.index));
+        }
+        if let Some(pool) = self.pools.iter().find(|pool| Some(pool.uuid) != but && pool.lowers.contains(&number)) {
+            return Some(format!("held by pool {}", pool.name));
         }
         if number.major == MAJOR {
             let volume = self.volumes.iter().find(|volume| volume.index == number.minor)?;
@@ -299,9 +347,11 @@ impl State {
         Info {
             name: volume.name.clone(),
             uuid: volume.uuid,
-            target: "linear".into(),
-            size: size(&volume.segments),
+            target: if volume.thin.is_some() { "thin" } else { "linear" }.into(),
+            pool: volume.thin.as_ref().map(|thin| thin.pool),
+            size: volume.size(),
             index: volume.index,
+            node: format!("/dev/stor{}", volume.index),
             number,
             state: bits.iter().filter(|(_, set)| *set).fold(0, |state, (bit, _)| state | bit),
             engine: volume.engine.clone(),
@@ -358,6 +408,7 @@ impl State {
             }
         } else {
             self.engines.iter_mut().for_each(|engine| engine.active = engine.version == version);
+            self.pools.iter_mut().for_each(|pool| pool.engine = Some(version.into()));
         }
         for (volume, result) in volumes.iter().zip(&results) {
             let why = result.error.unwrap_or(Errno::EIO) as u64;
@@ -394,18 +445,23 @@ impl Control for Simulated {
             if create.uuid.is_nil() || create.table.size.0 == 0 {
                 return Err(Errno::EINVAL);
             }
-            if create.target != "linear" {
+            if !matches!((create.target, create.pool), ("linear", None) | ("thin", Some(_))) {
                 return Err(Errno::EOPNOTSUPP);
             }
             let active = state.engines.iter().find(|engine| engine.active).ok_or(Errno::ENODEV)?;
             let engine = Some(active.version.clone());
-            if state.volumes.iter().any(|other| other.name == create.name || other.uuid == create.uuid) {
+            if state.volumes.iter().any(|other| other.name == create.name) || !state.is_free(create.uuid) {
                 return Err(Errno::EEXIST);
             }
             if state.volumes.len() >= STOR_MAX_VOLUMES as usize {
                 return Err(Errno::E2BIG);
             }
-            let (lowers, segments) = state.table(&create.table, create.read_only, None)?;
+            let (lowers, segments, thin) = match create.pool {
+                None => state
+                    .table(&create.table, create.read_only, None)
+                    .map(|(lowers, segments)| (lowers, segments, None))?,
+                Some(pool) => (Vec::new(), Vec::new(), Some(state.thin(pool, &create.table, None)?)),
+            };
             let index = (0..).find(|index| !state.volumes.iter().any(|other| other.index == *index));
             let volume = Volume {
                 name: create.name.into(),
@@ -417,6 +473,7 @@ impl Control for Simulated {
                 open_count: 0,
                 lowers,
                 segments,
+                thin,
             };
             if let Some(why) = volume.engine.as_ref().and_then(|engine| state.refusal(engine, &volume.name)) {
                 return Err(why);
@@ -468,11 +525,16 @@ impl Control for Simulated {
     fn reload(&self, uuid: Uuid, table: &Table<'_>, shrink: bool) -> Answer<()> {
         self.call("reload", |state| {
             let volume = state.volume(uuid)?.clone();
-            let (lowers, segments) = state.table(table, volume.read_only, Some(&volume))?;
+            let (lowers, segments, thin) = match &volume.thin {
+                None => state
+                    .table(table, volume.read_only, Some(&volume))
+                    .map(|(lowers, segments)| (lowers, segments, None))?,
+                Some(thin) => (Vec::new(), Vec::new(), Some(state.thin(thin.pool, table, Some(&volume))?)),
+            };
             let open = state.info(&volume).open_count > 0;
-            pure::control::check_resize(size(&volume.segments).0, table.size.0, shrink, open)
+            pure::control::check_resize(volume.size().0, table.size.0, shrink, open)
                 .map_err(|error| errno(error.errno()))?;
-            let volume = Volume { lowers, segments, ..volume };
+            let volume = Volume { lowers, segments, thin, ..volume };
             *state.volume(uuid)? = volume.clone();
             state.event(STOR_EVENT_RELOADED, table.size.0, &volume);
             Ok(())
@@ -492,16 +554,25 @@ impl Control for Simulated {
                 Some(Lower { disk, number, size: device.size, gone: state.gone(number) })
             };
             let logical_block = state.logical_block(&volume) as u32;
+            let stuck = volume.thin.as_ref().and_then(|thin| thin.stuck);
+            let (wait, wait_since) = match (volume.suspended, stuck) {
+                (Some(since), _) => (STOR_WAIT_SUSPENDED, since),
+                (None, Some(since)) => (STOR_WAIT_DATA_FULL, since),
+                (None, None) => (STOR_WAIT_NONE, 0),
+            };
             Ok(Status {
                 logical_block,
                 physical_block: logical_block.max(4096),
-                wait: if volume.suspended.is_some() { STOR_WAIT_SUSPENDED } else { STOR_WAIT_NONE },
-                wait_since: volume.suspended.unwrap_or(0),
+                wait,
+                wait_since,
                 in_flight: 0,
                 errors: 0,
                 last_error: 0,
                 lowers: volume.lowers.iter().filter_map(lower).collect(),
-                config: linear::encode(&volume.segments),
+                config: match &volume.thin {
+                    Some(thin) => thin.config.encode(),
+                    None => linear::encode(&volume.segments),
+                },
                 info: state.info(&volume),
             })
         })
@@ -526,6 +597,9 @@ impl Control for Simulated {
     fn rename(&self, uuid: Uuid, name: &str) -> Answer<()> {
         self.call("rename", |state| {
             text::check(name.as_bytes(), STOR_NAME_LEN as usize).map_err(|error| errno(error.errno()))?;
+            if state.pools.iter().any(|pool| pool.uuid == uuid) {
+                return state.rename_pool(uuid, name);
+            }
             if state.volumes.iter().any(|other| other.name == name && other.uuid != uuid) {
                 return Err(Errno::EEXIST);
             }
@@ -601,51 +675,12 @@ impl Events for Stream<'_> {
     }
 }
 
-impl Host for Simulated {
-    fn exists(&self, path: &Path) -> bool {
-        self.with(|state| Ok(state.number(path).is_some())).unwrap_or(false)
-    }
-
-    fn open(&self, path: &Path) -> Result<Device> {
-        let number = self.number(path)?;
-        let device = self.with(|state| Ok(state.device(number).filter(|_| !state.gone(number))))?;
-        device.ok_or_else(|| {
-            Error::new(Kind::NotFound, format!("there is no device or medium behind {}", path.display()))
-        })
-    }
-
-    fn find(&self, number: Number, disk: &str) -> Result<Device> {
-        let device = self.with(|state| Ok(state.device(number)))?;
-        device.ok_or_else(|| Error::new(Kind::NotFound, format!("no node in /dev leads to device {number} ({disk})")))
-    }
-
-    fn number(&self, path: &Path) -> Result<Number> {
-        match self.with(|state| Ok(state.number(path)))? {
-            Some((number, true)) => Ok(number),
-            Some(_) => Err(Error::new(Kind::Unfit, format!("{} is not a block device", path.display()))),
-            None => Err(Error::new(Kind::NotFound, format!("{} does not exist", path.display()))
-                .help("see 'lsblk' for the devices there are")),
-        }
-    }
-
-    fn user(&self, device: &Device) -> Option<String> {
-        self.with(|state| Ok(state.user(device.number, None))).ok()?
-    }
-
-    fn busy(&self, device: &Device) -> bool {
-        self.user(device).is_some()
-    }
-
-    fn boottime(&self) -> u64 {
-        self.with(|state| Ok(state.now)).unwrap_or(0)
-    }
-}
-
 /// Makes the file of a fresh kernel, for tests and trials.
 impl Simulated {
     /// Writes `state` (JSON, see the module) to `path` and opens it.
     pub fn create(path: &Path, state: &str) -> Result<Self> {
         let io = |error: std::io::Error| Error::new(Kind::Failure, format!("{}: {error}", path.display()));
+        let _ = std::fs::remove_dir_all(folder(path)); // there may be none
         let mut file = File::create(path).map_err(io)?;
         file.write_all(state.as_bytes()).map_err(io)?;
         Self::open(path)

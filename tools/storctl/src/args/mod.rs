@@ -2,6 +2,10 @@
 
 //! What can be typed. Help, completions and man pages are made from this.
 
+mod pool;
+
+pub(crate) use pool::{Pool, PoolChange, PoolSettings, Snapshot, SnapshotChange, ThinSettings};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use libstor::linear::Target;
@@ -16,6 +20,10 @@ pub(crate) struct Command {
     /// Print JSON, also for errors (on stderr); see docs/json.md
     #[arg(long, global = true, display_order = 101)]
     pub(crate) json: bool,
+    /// Work with the kernel's own device-mapper (dm-thin) in place of Stor's modules; for pools, and volumes and snapshots in them.
+    /// With STOR_FALLBACK=auto in the environment that is done where Stor's modules are not loaded
+    #[arg(long, global = true, display_order = 102)]
+    pub(crate) fallback: bool,
     #[command(subcommand)]
     pub(crate) noun: Noun,
 }
@@ -25,6 +33,32 @@ pub(crate) enum Noun {
     /// Create, look at, change and remove volumes
     #[command(subcommand, arg_required_else_help = true)]
     Volume(Volume),
+    /// Create, look at, grow, check and remove thin pools
+    #[command(subcommand, arg_required_else_help = true)]
+    Pool(Pool),
+    /// Take, list and remove snapshots of volumes of pools
+    #[command(subcommand, arg_required_else_help = true)]
+    Snapshot(Snapshot),
+    /// Look for devices of pools
+    Scan {
+        /// Where to look; on all block devices if not given
+        #[arg(value_name = "DEVICE")]
+        devices: Vec<PathBuf>,
+        /// Print what udev's rules want to know of this one device: whose it is, and whether that pool is whole
+        #[arg(long, value_name = "DEVICE", conflicts_with = "devices")]
+        udev: Option<PathBuf>,
+    },
+    /// Activate pools, or a pool as 'pool activate' does
+    Activate {
+        /// Activate every pool that is whole, with its volumes; what a boot calls
+        #[arg(long, required_unless_present = "pool")]
+        all: bool,
+        /// Name or UUID of a pool
+        #[arg(conflicts_with = "all")]
+        pool: Option<String>,
+        #[command(flatten)]
+        change: Change,
+    },
     /// List the loaded engines, or switch to another with I/O running
     #[command(subcommand, arg_required_else_help = true)]
     Engine(Engine),
@@ -60,7 +94,7 @@ pub(crate) struct Change {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Volume {
-    /// List the volumes, in order of creation
+    /// List the volumes; those of pools are listed even if they are not active
     #[command(visible_alias = "ls")]
     List,
     /// Show a volume: what it waits for and since when, its devices, its segments
@@ -74,16 +108,21 @@ pub(crate) enum Volume {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum VolumeChange {
-    /// Make a volume from block devices
+    /// Make a volume in a pool, or from block devices
     ///
-    /// The volume holds what the devices hold, one after the other: nothing is written to them. After a reboot, or
+    /// 'volume create NAME --pool POOL --size SIZE' makes one in a pool, which takes of the pool what is written to it.
+    ///
+    /// A volume from devices holds what the devices hold, one after the other: nothing is written to them. After a reboot, or
     /// after 'volume remove', the same command brings the same volume back with its data.
     Create {
         /// Its name: letters, digits and . _ + -, a letter or digit first, at most 63 characters
         name: String,
         /// What it is made of: devices, or parts of them from START on, LENGTH long
-        #[arg(required = true, value_name = "DEVICE[:START[:LENGTH]]")]
+        #[arg(required_unless_present = "pool", conflicts_with = "pool", value_name = "DEVICE[:START[:LENGTH]]")]
         devices: Vec<String>,
+        /// Make it in this pool
+        #[arg(long, requires = "size")]
+        pool: Option<String>,
         /// Its size, such as 10G (powers of 1024) or 10GB (powers of 1000); all that the devices have if not given
         #[arg(long, value_parser = size::parse)]
         size: Option<Bytes>,
@@ -93,9 +132,57 @@ pub(crate) enum VolumeChange {
         /// Refuse writes
         #[arg(long)]
         read_only: bool,
+        #[command(flatten)]
+        settings: ThinSettings,
+        /// In a pool: do not activate it
+        #[arg(long, requires = "pool")]
+        inactive: bool,
         /// Succeed if the same volume is there already; fail if it differs
         #[arg(long)]
         if_missing: bool,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Make a volume of a pool that has what another, or a snapshot, has now; they share it until one is written to
+    Clone {
+        #[command(flatten)]
+        volume: Name,
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        settings: ThinSettings,
+        /// Do not activate it
+        #[arg(long)]
+        inactive: bool,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Return a volume to what a snapshot has
+    ///
+    /// The volume must not be open. What it has now is kept as a snapshot; the snapshot that it is returned to stays as it is.
+    Rollback {
+        /// Name or UUID of the snapshot
+        snapshot: String,
+        /// The name for what the volume has now; VOLUME-before-SNAPSHOT if not given
+        #[arg(long, value_name = "NAME", conflicts_with = "discard_current")]
+        keep_as: Option<String>,
+        /// Lose what the volume has now
+        #[arg(long)]
+        discard_current: bool,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Give a volume of a pool to the kernel
+    Activate {
+        #[command(flatten)]
+        volume: Name,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Take a volume of a pool from the kernel; nothing is lost
+    Deactivate {
+        #[command(flatten)]
+        volume: Name,
         #[command(flatten)]
         change: Change,
     },
@@ -138,7 +225,7 @@ pub(crate) enum VolumeChange {
         #[command(flatten)]
         change: Change,
     },
-    /// Remove a volume; what its devices hold stays
+    /// Remove a volume: one of a pool loses what it holds; what devices hold stays
     #[command(visible_alias = "rm")]
     Remove {
         #[command(flatten)]
@@ -154,8 +241,13 @@ pub(crate) enum VolumeChange {
         #[command(flatten)]
         volume: Name,
         /// Whether it refuses writes
-        #[arg(long, required = true)]
-        read_only: OnOff,
+        #[arg(long)]
+        read_only: Option<OnOff>,
+        /// In a pool: whether it is activated with the pool
+        #[arg(long)]
+        auto: Option<OnOff>,
+        #[command(flatten)]
+        settings: ThinSettings,
         #[command(flatten)]
         change: Change,
     },
@@ -163,7 +255,7 @@ pub(crate) enum VolumeChange {
 
 #[derive(Debug, Args)]
 pub(crate) struct Name {
-    /// Name, UUID or node (/dev/storN) of the volume
+    /// Name, POOL/VOLUME, UUID or node (/dev/storN) of the volume
     pub(crate) volume: String,
 }
 

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! I/O that an engine does by itself, and waits for: metadata, copies, zeros. Whoever ends it is the kernel's own code, so that
+//! nothing of the engine is left on a processor when it has been waited for.
+
+use super::{ffi, status::Status};
+use core::ffi::c_void;
+use core::ptr::NonNull;
+use kernel::bindings;
+use kernel::error::{to_result, Error};
+use kernel::prelude::*;
+use kernel::types::Opaque;
+
+/// A device that the front keeps open for as long as the object exists that was made on it.
+///
+/// # Invariants
+///
+/// An open block device.
+#[derive(Clone, Copy)]
+pub struct Device(NonNull<bindings::block_device>);
+
+// SAFETY: A block device may be used from any thread.
+unsafe impl Send for Device {}
+// SAFETY: As above.
+unsafe impl Sync for Device {}
+
+impl Device {
+    /// The device of a `LowerInfo`.
+    ///
+    /// # Safety
+    ///
+    /// It is open as long as the result is used.
+    pub unsafe fn new(bdev: *mut c_void) -> Option<Self> {
+        // INVARIANT: By contract.
+        NonNull::new(bdev.cast()).map(Self)
+    }
+
+    /// Its sectors now.
+    pub fn sectors(&self) -> u64 {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.0.as_ptr()).bd_nr_sectors }
+    }
+
+    /// Whether it can discard.
+    pub fn has_discard(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { ffi::stor_bdev_has_discard(self.0.as_ptr()) }
+    }
+
+    /// Reads. The buffer is of the kernel's linear mapping, as a `KBox` or `KVec` is.
+    pub fn read(&self, sector: u64, into: &mut [u8]) -> Result {
+        // SAFETY: By the type invariant; the buffer is there for the call.
+        to_result(unsafe {
+            bindings::bdev_rw_virt(
+                self.0.as_ptr(),
+                sector,
+                into.as_mut_ptr().cast(),
+                into.len(),
+                bindings::req_op_REQ_OP_READ,
+            )
+        })
+    }
+
+    /// Writes, likewise.
+    pub fn write(&self, sector: u64, from: &[u8]) -> Result {
+        // SAFETY: By the type invariant; the buffer is there for the call, and only read.
+        to_result(unsafe {
+            bindings::bdev_rw_virt(
+                self.0.as_ptr(),
+                sector,
+                from.as_ptr().cast_mut().cast(),
+                from.len(),
+                bindings::req_op_REQ_OP_WRITE,
+            )
+        })
+    }
+
+    /// Has the device write its cache out.
+    pub fn flush(&self) -> Result {
+        // SAFETY: By the type invariant.
+        to_result(unsafe { bindings::blkdev_issue_flush(self.0.as_ptr()) })
+    }
+
+    /// Discards sectors.
+    pub fn discard(&self, sector: u64, sectors: u64) -> Result {
+        // SAFETY: By the type invariant.
+        to_result(unsafe { ffi::stor_discard(self.0.as_ptr(), sector, sectors) })
+    }
+
+    /// Makes sectors read as zeros.
+    pub fn zero(&self, sector: u64, sectors: u64) -> Result {
+        // SAFETY: By the type invariant.
+        to_result(unsafe { bindings::blkdev_issue_zeroout(self.0.as_ptr(), sector, sectors, ffi::GFP_NOIO, 0) })
+    }
+}
+
+/// Bios for writes that are under way at the same time, with a reserve of some.
+///
+/// # Invariants
+///
+/// Initialised, and does not move: it is in a box that is never opened.
+pub struct Writer(KBox<Opaque<bindings::bio_set>>);
+
+// SAFETY: A bio_set is made for concurrent use.
+unsafe impl Send for Writer {}
+// SAFETY: As above.
+unsafe impl Sync for Writer {}
+
+impl Writer {
+    pub fn new() -> Result<Self> {
+        let set = KBox::new(Opaque::<bindings::bio_set>::zeroed(), GFP_KERNEL)?;
+        let flags = bindings::BIOSET_NEED_BVECS as i32;
+        // SAFETY: Zeroed memory that stays where it is.
+        to_result(unsafe { bindings::bioset_init(set.get(), 16, 0, flags) })?;
+        // INVARIANT: Just initialised.
+        Ok(Self(set))
+    }
+
+    /// Writes pieces (device, first sector, contents) in any order, and waits for all. The first error of any.
+    ///
+    /// What is written is of the kernel's linear mapping, whole and aligned to the device's blocks.
+    pub fn write_all<'a>(&self, pieces: &mut dyn Iterator<Item = (Device, u64, &'a [u8])>) -> Result {
+        let mut last: *mut bindings::bio = core::ptr::null_mut();
+        let mut result = Ok(());
+        for (device, sector, bytes) in pieces {
+            let op = bindings::req_op_REQ_OP_WRITE | ffi::REQ_META;
+            // SAFETY: The set is initialised, the device open; each bio ends before the one behind it, the last is waited for
+            // below, and the bytes are there for this call.
+            unsafe {
+                let bio = bindings::bio_alloc_bioset(device.0.as_ptr(), 1, op, ffi::GFP_NOIO, self.0.get());
+                if bio.is_null() {
+                    result = Err(ENOMEM);
+                    break;
+                }
+                (*bio).bi_iter.bi_sector = sector;
+                bindings::bio_add_virt_nofail(bio, bytes.as_ptr().cast_mut().cast(), bytes.len() as u32);
+                if !last.is_null() {
+                    bindings::bio_chain(last, bio);
+                    bindings::submit_bio(last);
+                }
+                last = bio;
+            }
+        }
+        if !last.is_null() {
+            // SAFETY: A bio that was not submitted; it is given back once.
+            unsafe {
+                let waited = to_result(bindings::submit_bio_wait(last));
+                bindings::bio_put(last);
+                result = result.and(waited);
+            }
+        }
+        result
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // SAFETY: Initialised by the type invariant; all bios are back.
+        unsafe { bindings::bioset_exit(self.0.get()) };
+    }
+}
+
+/// How a request ends because of this error.
+pub fn status_of(error: Error) -> Status {
+    // SAFETY: Always safe; unknown values give BLK_STS_IOERR.
+    Status(unsafe { bindings::errno_to_blk_status(error.to_errno()) })
+}

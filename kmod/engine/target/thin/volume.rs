@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A thin volume, and the way of its I/O: what is known of its mappings is answered at once, without a lock that mapped I/O shares;
+//! the rest is deferred to the pool's [worker](super::worker).
+
+use super::super::{Config, Flush, Mapped, Target};
+use super::epoch::Epoch;
+use super::map::{Entry, Leaf, Map, BLOCKS_MAX, LEAF};
+use super::pool::{Inner, ThinPool};
+use super::young::{Access, Created, Fresh, TOKEN};
+use crate::abi::engine::Piece;
+use crate::abi::errno;
+use crate::abi::uapi::{self, stor_thin_config};
+use crate::block::clock;
+use crate::block::deferred::Ask;
+use crate::block::status::Status;
+use kernel::bindings;
+use kernel::prelude::*;
+use kernel::sync::atomic::{ordering::Acquire, ordering::Full, ordering::Relaxed, ordering::Release, Atomic};
+use kernel::sync::Arc;
+use zerocopy::FromBytes;
+
+/// Blocks of a reserve when more are asked for.
+const LOW: u64 = 16;
+
+/// What the pool and the I/O path have of a volume.
+pub(super) struct Volume {
+    /// In the metadata.
+    pub(super) device: u64,
+    /// Its place among the pool's volumes.
+    pub(super) number: Atomic<u32>,
+    pub(super) map: Map,
+    pub(super) epoch: Epoch,
+    /// When it last became the origin of a snapshot: what was mapped before is shared.
+    pub(super) snapped: Atomic<u32>,
+    /// Not 0: writes wait, as a snapshot is taken.
+    pub(super) held: Atomic<u32>,
+    /// Its young blocks, see [`super::young`].
+    pub(super) fresh: Fresh,
+    /// Not 0: its reserve runs out.
+    pub(super) thirsty: Atomic<u32>,
+    /// The transaction in which it last changed.
+    pub(super) changed: Atomic<u64>,
+    /// The transaction in which it last gave up blocks that I/O may still be on its way to.
+    pub(super) retired: Atomic<u64>,
+    /// Not 0: something that was written is lost; no flush succeeds any more.
+    pub(super) lost: Atomic<u32>,
+    /// `STOR_POLICY_*`, and the seconds that a write waits for room.
+    pub(super) policy: Atomic<u32>,
+    pub(super) timeout: Atomic<u32>,
+}
+
+/// A volume's object.
+pub struct Thin {
+    pool: Arc<ThinPool>,
+    volume: Arc<Volume>,
+}
+
+/// Reads the configuration. EINVAL, EOPNOTSUPP.
+fn parse(config: &Config<'_>, block_sectors: u64) -> Result<stor_thin_config> {
+    let thin = stor_thin_config::read_from_bytes(config.bytes).map_err(|_| EINVAL)?;
+    if thin.version != uapi::STOR_THIN_CONFIG_VERSION {
+        return Err(errno::EOPNOTSUPP.into());
+    }
+    if thin.policy > uapi::STOR_POLICY_READ_ONLY || thin.reserved != 0 {
+        return Err(EINVAL);
+    }
+    if config.size / 512 > BLOCKS_MAX.saturating_mul(block_sectors) {
+        return Err(E2BIG);
+    }
+    Ok(thin)
+}
+
+impl Target for Thin {
+    const NAME: &'static str = "thin";
+
+    type Pool = ThinPool;
+
+    fn prepare(config: &Config<'_>, pool: Option<Arc<ThinPool>>) -> Result<KBox<Self>> {
+        let pool = pool.ok_or(EINVAL)?;
+        let thin = parse(config, pool.inner.block_sectors)?;
+        let volume = Volume {
+            device: thin.device,
+            number: Atomic::new(u32::MAX),
+            map: Map::new()?,
+            epoch: Epoch::new()?,
+            snapped: Atomic::new(0),
+            held: Atomic::new(0),
+            fresh: Fresh::new(),
+            thirsty: Atomic::new(0),
+            changed: Atomic::new(0),
+            retired: Atomic::new(0),
+            lost: Atomic::new(0),
+            policy: Atomic::new(thin.policy),
+            timeout: Atomic::new(thin.timeout),
+        };
+        Ok(KBox::new(Self { pool, volume: Arc::new(volume, GFP_KERNEL)? }, GFP_KERNEL)?)
+    }
+
+    fn load(&self) -> Result {
+        self.pool.inner.open(&self.volume)
+    }
+
+    fn close(&self) -> Result {
+        self.pool.inner.shut(&self.volume)
+    }
+
+    fn change(&self, config: &Config<'_>) -> Result {
+        let thin = parse(config, self.pool.inner.block_sectors)?;
+        if thin.device != self.volume.device {
+            return Err(EINVAL);
+        }
+        self.volume.policy.store(thin.policy, Relaxed);
+        self.volume.timeout.store(thin.timeout, Relaxed);
+        Ok(())
+    }
+
+    #[inline]
+    fn map(&self, ask: Ask) -> Result<Mapped, Status> {
+        let read = match ask.op() {
+            bindings::req_op_REQ_OP_READ => true,
+            bindings::req_op_REQ_OP_WRITE => false,
+            bindings::req_op_REQ_OP_DISCARD => return self.defer(ask),
+            _ => return Err(Status::NOTSUPP),
+        };
+        let token = self.volume.epoch.enter();
+        // Whoever has writes held waits for those who entered before this look.
+        if !read && self.volume.held.load(Acquire) != 0 {
+            self.volume.epoch.leave(token, &self.pool.inner.wait);
+            return self.defer(ask);
+        }
+        match self.find(&ask, read, token) {
+            Some(Mapped::At(piece)) if piece.token == token => Ok(Mapped::At(piece)),
+            Some(other) => {
+                self.volume.epoch.leave(token, &self.pool.inner.wait);
+                Ok(other)
+            }
+            None => {
+                self.volume.epoch.leave(token, &self.pool.inner.wait);
+                self.defer(ask)
+            }
+        }
+    }
+
+    #[inline]
+    fn unpin(&self, token: u32, status: Status, (sector, sectors): (u64, u64)) {
+        let inner = &self.pool.inner;
+        if token & TOKEN == 0 {
+            return self.volume.epoch.leave(token, &inner.wait);
+        }
+        let failed = (status != Status::OK).then(|| {
+            let begin = (sector % inner.block_sectors) as u32;
+            (begin, begin.saturating_add(sectors as u32))
+        });
+        inner.youngs.wrote(token & !TOKEN, failed, &inner.wait);
+    }
+
+    fn flush(&self, ask: Ask) -> Result<Flush, Status> {
+        let (volume, inner) = (&self.volume, &self.pool.inner);
+        if volume.lost.load(Relaxed) != 0 {
+            return Err(Status::IOERR);
+        }
+        if volume.fresh.is_empty() && volume.changed.load(Acquire) <= inner.committed.load(Acquire) {
+            return Ok(Flush::Lowers(inner.layout.data.mask()));
+        }
+        self.defer(ask)?;
+        Ok(Flush::Deferred)
+    }
+}
+
+impl Thin {
+    /// Gives a request to the worker.
+    #[cold]
+    fn defer(&self, ask: Ask) -> Result<Mapped, Status> {
+        if self.pool.inner.mode.load(Relaxed) == uapi::STOR_POOL_FAILED {
+            return Err(Status::IOERR);
+        }
+        self.pool.inner.queue.lock().push(ask.keep(self.volume.number.load(Relaxed), clock::now()));
+        self.pool.job.schedule();
+        Ok(Mapped::Deferred)
+    }
+
+    /// Where the beginning of a range is, if that is known and nothing has to happen before it is read, or written to. A piece
+    /// with another token than ours, and what is nowhere, need ours no more.
+    #[inline]
+    fn find(&self, ask: &Ask, read: bool, token: u32) -> Option<Mapped> {
+        let inner: &Inner = &self.pool.inner;
+        let (sector, size) = (ask.sector(), inner.block_sectors);
+        let block = sector.checked_div(size)?;
+        let offset = sector.wrapping_sub(block.wrapping_mul(size));
+        let end = sector.wrapping_add(ask.sectors());
+        let leaf = self.volume.map.leaf(&inner.leaves, block)?;
+        leaf.touch();
+        // How many blocks the range and the leaf have from this one on.
+        let last = end.wrapping_sub(1).checked_div(size)?;
+        let most = last.wrapping_sub(block).min((LEAF - 1).wrapping_sub(block % LEAF)).wrapping_add(1);
+        match leaf.get(block) {
+            Entry::Unknown => None,
+            Entry::Hole if !read => {
+                let id = self.claim(leaf, block)?;
+                self.find_young(id, block, offset, end.wrapping_sub(sector), read, token)
+            }
+            Entry::Hole => {
+                let blocks = (1..most).take_while(|&more| leaf.get(block.wrapping_add(more)) == Entry::Hole).count();
+                let sectors = (blocks as u64).wrapping_add(1).wrapping_mul(size).wrapping_sub(offset);
+                Some(Mapped::Nowhere(sectors))
+            }
+            Entry::Young(id) => self.find_young(id, block, offset, end.wrapping_sub(sector), read, token),
+            Entry::Mapped(first) => {
+                let snapped = if read { 0 } else { self.volume.snapped.load(Acquire) };
+                if first.time < snapped {
+                    return None;
+                }
+                let mut blocks = 1;
+                while blocks < most {
+                    match leaf.get(block.wrapping_add(blocks)) {
+                        Entry::Mapped(next)
+                            if next.block.0 == first.block.0.wrapping_add(blocks) && next.time >= snapped => {}
+                        _ => break,
+                    }
+                    blocks = blocks.wrapping_add(1);
+                }
+                let below = first.block.0.wrapping_mul(size).wrapping_add(offset);
+                let place = inner.layout.data.find(below)?;
+                let sectors = blocks.wrapping_mul(size).wrapping_sub(offset).min(place.sectors);
+                Some(Mapped::At(Piece { sector: place.sector, sectors, lower: place.lower, token }))
+            }
+        }
+    }
+
+    /// Makes a hole a young block.
+    fn claim(&self, leaf: &Leaf, block: u64) -> Option<u32> {
+        let (volume, inner) = (&self.volume, &self.pool.inner);
+        if inner.mode.load(Relaxed) != uapi::STOR_POOL_WRITE {
+            return None;
+        }
+        let owner = volume.number.load(Relaxed);
+        let created = inner.youngs.create(owner, &volume.fresh, block, |id| leaf.claim(block, id));
+        let Created::New { id, left } = created else { return None };
+        if left == LOW {
+            volume.thirsty.store(1, Relaxed);
+            self.pool.job.schedule();
+        }
+        // The worker looks for young blocks after it has said that it goes to sleep.
+        if inner.asleep.cmpxchg(1, 0, Full).is_ok() {
+            self.pool.job.schedule();
+        }
+        Some(id)
+    }
+
+    fn find_young(&self, id: u32, block: u64, offset: u64, length: u64, read: bool, token: u32) -> Option<Mapped> {
+        let inner: &Inner = &self.pool.inner;
+        let (size, owner) = (inner.block_sectors, self.volume.number.load(Relaxed));
+        // A block has less than 2^32 sectors; it may lie on both sides of a border between segments.
+        let mut length = length.min(size.wrapping_sub(offset));
+        if !read {
+            // The writer is counted for what it asks for, so that must be what it gets.
+            let place = inner.layout.data.find(self.young_data(id, block)?.wrapping_mul(size).wrapping_add(offset))?;
+            length = length.min(place.sectors);
+        }
+        let (begin, end) = (offset as u32, offset.wrapping_add(length) as u32);
+        let (access, token) = match read {
+            true => (inner.youngs.read(owner, id, block, begin, end), token),
+            false => (inner.youngs.write(owner, id, block, begin, end), TOKEN | id),
+        };
+        match access {
+            Access::Data(data, sectors) => {
+                let place = inner.layout.data.find(data.wrapping_mul(size).wrapping_add(offset))?;
+                let sectors = u64::from(sectors).min(place.sectors);
+                Some(Mapped::At(Piece { sector: place.sector, sectors, lower: place.lower, token }))
+            }
+            Access::Blank(sectors) => Some(Mapped::Nowhere(u64::from(sectors))),
+            Access::Stale | Access::Wait => None,
+        }
+    }
+
+    fn young_data(&self, id: u32, block: u64) -> Option<u64> {
+        self.pool.inner.youngs.data(self.volume.number.load(Relaxed), id, block)
+    }
+}
+
+impl Volume {
+    /// Something of it changes in this transaction.
+    pub(super) fn change_in(&self, transaction: u64) {
+        self.changed.store(transaction, Release);
+    }
+
+    /// Bytes of memory.
+    pub(super) fn memory(&self) -> usize {
+        size_of::<Self>().wrapping_add(self.map.memory()).wrapping_add(self.epoch.memory())
+    }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The devices of a simulated kernel.
+
+use super::{Simulated, SimulatedDevice, MAJOR};
+use crate::device::{Access, Content, Device, Host, Number, Plain};
+use crate::{Error, Kind, Result, Uuid};
+use nix::errno::Errno;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+impl Host for Simulated {
+    fn exists(&self, path: &Path) -> bool {
+        self.with(|state| Ok(state.number(path).is_some())).unwrap_or(false)
+    }
+
+    fn open(&self, path: &Path) -> Result<Device> {
+        let number = self.number(path)?;
+        let device = self.with(|state| Ok(state.device(number).filter(|_| !state.gone(number))))?;
+        device.ok_or_else(|| {
+            Error::new(Kind::NotFound, format!("there is no device or medium behind {}", path.display()))
+        })
+    }
+
+    fn find(&self, number: Number, disk: &str) -> Result<Device> {
+        let device = self.with(|state| Ok(state.device(number)))?;
+        device.ok_or_else(|| Error::new(Kind::NotFound, format!("no node in /dev leads to device {number} ({disk})")))
+    }
+
+    fn number(&self, path: &Path) -> Result<Number> {
+        match self.with(|state| Ok(state.number(path)))? {
+            Some((number, true)) => Ok(number),
+            Some(_) => Err(Error::new(Kind::Unfit, format!("{} is not a block device", path.display()))),
+            None => Err(Error::new(Kind::NotFound, format!("{} does not exist", path.display()))
+                .help("see 'lsblk' for the devices there are")),
+        }
+    }
+
+    fn user(&self, device: &Device) -> Option<String> {
+        self.with(|state| Ok(state.user(device.number, None))).ok()?
+    }
+
+    fn busy(&self, device: &Device) -> bool {
+        self.user(device).is_some()
+    }
+
+    fn boottime(&self) -> u64 {
+        self.with(|state| Ok(state.now)).unwrap_or(0)
+    }
+
+    fn content(&self, device: &Device, access: Access) -> Result<Rc<dyn Content>> {
+        let path = self.with(|state| {
+            if access == Access::Claim && state.user(device.number, None).is_some() {
+                return Err(Errno::EBUSY);
+            }
+            state.backing(device.number)
+        });
+        let path = path.map_err(|errno| match errno {
+            Errno::EBUSY => crate::device::busy(device, self.user(device)),
+            errno => errno.into(),
+        })?;
+        let content = Plain::open(&path, access);
+        Ok(Rc::new(content.map_err(|error| Error::new(Kind::Failure, format!("{}: {error}", path.display())))?))
+    }
+
+    fn candidates(&self) -> Vec<PathBuf> {
+        let path = |(index, device): (usize, &SimulatedDevice)| {
+            let number = Number { major: MAJOR - 1, minor: index as u32 };
+            device.block.then(|| (number, device.path.clone()))
+        };
+        self.with(|state| {
+            let devices = state.devices.iter().enumerate().filter_map(path);
+            Ok(devices.filter(|(number, _)| !state.gone(*number)).map(|(_, path)| path).collect())
+        })
+        .unwrap_or_default()
+    }
+
+    fn signature(&self, device: &Device) -> Result<Option<String>> {
+        let Number { major, minor } = device.number;
+        let holds = |state: &mut super::State| {
+            let device = state.devices.get(minor as usize).filter(|_| major == MAJOR - 1);
+            Ok(device.and_then(|device| device.holds.clone()))
+        };
+        self.with(holds).map_err(Error::from)
+    }
+
+    fn wipe(&self, device: &Device) -> Result<()> {
+        let Number { major, minor } = device.number;
+        let wipe = |state: &mut super::State| {
+            if let Some(device) = state.devices.get_mut(minor as usize).filter(|_| major == MAJOR - 1) {
+                device.holds = None;
+            }
+            Ok(())
+        };
+        self.with(wipe).map_err(Error::from)
+    }
+
+    fn lvm(&self, _arguments: &[&str]) -> Result<String> {
+        Err(Error::new(Kind::NotFound, "lvm2 cannot be asked: there is none").help("install lvm2"))
+    }
+
+    fn machine(&self) -> [u8; 16] {
+        let one = Uuid::from_u128(1);
+        let machine = self.with(|state| Ok(state.machine)).unwrap_or_default();
+        if machine.is_nil() { one } else { machine }.into_bytes()
+    }
+
+    fn time(&self) -> u64 {
+        // The year 2026 begins when it boots.
+        1_767_225_600 + self.boottime() / 1_000_000_000
+    }
+
+    fn uuid(&self) -> Uuid {
+        let drawn = self.with(|state| {
+            state.uuids += 1;
+            Ok(state.uuids)
+        });
+        Uuid::from_u128(0xf00d_0000_0000_4000_8000_0000_0000_0000 | u128::from(drawn.unwrap_or_default()))
+    }
+}
