@@ -131,6 +131,16 @@ eventually() {
 	done
 }
 
+# end_fio PID: end a fio that runs for ever in the background; fail if it found anything wrong
+#
+# By a signal, after which its status is 128. Its trigger file would have it save what it verified, which now and then crashes it.
+end_fio() {
+	local status=0
+	kill -TERM "$1" || true
+	wait "$1" || status=$?
+	((status == 128)) || fail "fio: exit status $status"
+}
+
 # --- devices
 
 # disk N: print the node of the N-th disk of the header, as soon as it is there

@@ -66,17 +66,15 @@ verify() {
 	local node
 	node=$(node "$1")
 	fio --name="$1" --filename="$node" --direct=1 --time_based --runtime=100000 --verify=crc32c --verify_fatal=1 \
-		--trigger-file="/tmp/stop.$1" --output="/tmp/fio.$1" "${@:2}" || echo "$1: fio: exit status $?" >>/tmp/fio.bad &
-	verifying+=("$1")
+		--output="/tmp/fio.$1" "${@:2}" &
+	verifying+=($!)
 }
 
 # stop_verify: end them all; fail if one found anything wrong
 stop_verify() {
-	local name
-	for name in "${verifying[@]}"; do touch "/tmp/stop.$name"; done
-	wait
+	local pid
+	for pid in "${verifying[@]}"; do end_fio "$pid"; done
 	verifying=()
-	[[ ! -e /tmp/fio.bad ]] || fail "$(</tmp/fio.bad)"
 }
 verifying=()
 
