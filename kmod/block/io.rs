@@ -61,20 +61,6 @@ impl Device {
         })
     }
 
-    /// Writes, likewise.
-    pub fn write(&self, sector: u64, from: &[u8]) -> Result {
-        // SAFETY: By the type invariant; the buffer is there for the call, and only read.
-        to_result(unsafe {
-            bindings::bdev_rw_virt(
-                self.0.as_ptr(),
-                sector,
-                from.as_ptr().cast_mut().cast(),
-                from.len(),
-                bindings::req_op_REQ_OP_WRITE,
-            )
-        })
-    }
-
     /// Has the device write its cache out.
     pub fn flush(&self) -> Result {
         // SAFETY: By the type invariant.
@@ -86,27 +72,30 @@ impl Device {
         // SAFETY: By the type invariant.
         to_result(unsafe { ffi::stor_discard(self.0.as_ptr(), sector, sectors) })
     }
-
-    /// Makes sectors read as zeros.
-    pub fn zero(&self, sector: u64, sectors: u64) -> Result {
-        // SAFETY: By the type invariant.
-        to_result(unsafe { bindings::blkdev_issue_zeroout(self.0.as_ptr(), sector, sectors, ffi::GFP_NOIO, 0) })
-    }
 }
 
-/// Bios for writes that are under way at the same time, with a reserve of some.
+/// What is to be done to sectors of a device, from this one on. Memory is of the kernel's linear mapping, whole and aligned to the
+/// device's blocks.
+pub enum Piece<'a> {
+    Read(Device, u64, &'a mut [u8]),
+    Write(Device, u64, &'a [u8]),
+    /// So many sectors are to read as zeros.
+    Zero(Device, u64, u64),
+}
+
+/// Bios for pieces that are under way at the same time, with a reserve of some.
 ///
 /// # Invariants
 ///
 /// Initialised, and does not move: it is in a box that is never opened.
-pub struct Writer(KBox<Opaque<bindings::bio_set>>);
+pub struct Bios(KBox<Opaque<bindings::bio_set>>);
 
 // SAFETY: A bio_set is made for concurrent use.
-unsafe impl Send for Writer {}
+unsafe impl Send for Bios {}
 // SAFETY: As above.
-unsafe impl Sync for Writer {}
+unsafe impl Sync for Bios {}
 
-impl Writer {
+impl Bios {
     pub fn new() -> Result<Self> {
         let set = KBox::new(Opaque::<bindings::bio_set>::zeroed(), GFP_KERNEL)?;
         let flags = bindings::BIOSET_NEED_BVECS as i32;
@@ -116,29 +105,40 @@ impl Writer {
         Ok(Self(set))
     }
 
-    /// Writes pieces (device, first sector, contents) in any order, and waits for all. The first error of any.
-    ///
-    /// What is written is of the kernel's linear mapping, whole and aligned to the device's blocks.
-    pub fn write_all<'a>(&self, pieces: &mut dyn Iterator<Item = (Device, u64, &'a [u8])>) -> Result {
+    /// Does all pieces, in any order, and waits for them. The first error of any.
+    pub fn all<'a>(&self, pieces: &mut dyn Iterator<Item = Piece<'a>>) -> Result {
+        self.run(0, pieces)
+    }
+
+    /// The same of pieces that are metadata.
+    pub fn all_metadata<'a>(&self, pieces: &mut dyn Iterator<Item = Piece<'a>>) -> Result {
+        self.run(ffi::REQ_META, pieces)
+    }
+
+    fn run<'a>(&self, flags: u32, pieces: &mut dyn Iterator<Item = Piece<'a>>) -> Result {
+        // Each ends after the one before it.
         let mut last: *mut bindings::bio = core::ptr::null_mut();
         let mut result = Ok(());
-        for (device, sector, bytes) in pieces {
-            let op = bindings::req_op_REQ_OP_WRITE | ffi::REQ_META;
-            // SAFETY: The set is initialised, the device open; each bio ends before the one behind it, the last is waited for
-            // below, and the bytes are there for this call.
-            unsafe {
-                let bio = bindings::bio_alloc_bioset(device.0.as_ptr(), 1, op, ffi::GFP_NOIO, self.0.get());
-                if bio.is_null() {
-                    result = Err(ENOMEM);
-                    break;
+        for piece in pieces {
+            let chained = match piece {
+                Piece::Read(device, sector, into) => {
+                    let op = bindings::req_op_REQ_OP_READ | flags;
+                    // SAFETY: The memory is there for this call, and nobody else's.
+                    unsafe { self.chain(&mut last, op, device, sector, into.as_mut_ptr(), into.len()) }
                 }
-                (*bio).bi_iter.bi_sector = sector;
-                bindings::bio_add_virt_nofail(bio, bytes.as_ptr().cast_mut().cast(), bytes.len() as u32);
-                if !last.is_null() {
-                    bindings::bio_chain(last, bio);
-                    bindings::submit_bio(last);
+                Piece::Write(device, sector, from) => {
+                    let op = bindings::req_op_REQ_OP_WRITE | flags;
+                    // SAFETY: The memory is there for this call, and only read.
+                    unsafe { self.chain(&mut last, op, device, sector, from.as_ptr().cast_mut(), from.len()) }
                 }
-                last = bio;
+                // SAFETY: The device is open; it chains its bios to ours as we do.
+                Piece::Zero(device, sector, sectors) => to_result(unsafe {
+                    bindings::__blkdev_issue_zeroout(device.0.as_ptr(), sector, sectors, ffi::GFP_NOIO, &mut last, 0)
+                }),
+            };
+            if chained.is_err() {
+                result = chained;
+                break;
             }
         }
         if !last.is_null() {
@@ -151,9 +151,40 @@ impl Writer {
         }
         result
     }
+
+    /// Makes a bio that ends after `last`, which is sent off, and becomes it.
+    ///
+    /// # Safety
+    ///
+    /// The memory is there until the bio has ended, and nobody else's unless it is only read.
+    unsafe fn chain(
+        &self,
+        last: &mut *mut bindings::bio,
+        op: u32,
+        device: Device,
+        sector: u64,
+        memory: *mut u8,
+        bytes: usize,
+    ) -> Result {
+        // SAFETY: The set is initialised and the device open; the rest is this function's contract.
+        unsafe {
+            let bio = bindings::bio_alloc_bioset(device.0.as_ptr(), 1, op, ffi::GFP_NOIO, self.0.get());
+            if bio.is_null() {
+                return Err(ENOMEM);
+            }
+            (*bio).bi_iter.bi_sector = sector;
+            bindings::bio_add_virt_nofail(bio, memory.cast(), bytes as u32);
+            if !last.is_null() {
+                bindings::bio_chain(*last, bio);
+                bindings::submit_bio(*last);
+            }
+            *last = bio;
+        }
+        Ok(())
+    }
 }
 
-impl Drop for Writer {
+impl Drop for Bios {
     fn drop(&mut self) {
         // SAFETY: Initialised by the type invariant; all bios are back.
         unsafe { bindings::bioset_exit(self.0.get()) };

@@ -2,17 +2,19 @@
 
 //! Settling, and the commit: what makes it true that a flush has been done.
 //!
-//! 1. The young blocks of the volumes that are to be flushed are sealed, their writes waited for, what is blank zeroed, and they are mapped
-//!    in the metadata. Those of other volumes may stay young: nobody was promised that they survive.
+//! 1. The young blocks of the volumes that are to be flushed are sealed, their writes waited for, what was not written filled in, and they
+//!    are mapped in the metadata. Those of other volumes may stay young: nobody was promised that they survive.
 //! 2. I/O that may still be on its way to blocks that were given up is waited for: after the commit they may be anybody's.
 //! 3. The metadata engine commits: the data devices are flushed first, so a mapping is durable only after its data.
 //! 4. Blocks that nobody has any more are discarded below, and can be taken again after that.
 
+use super::fill::Gap;
 use super::map::Entry;
 use super::pool::{Inner, State};
 use super::volume::Volume;
-use super::young::Young;
+use super::young::{Under, Young};
 use crate::abi::uapi;
+use crate::block::deferred::DeferredList;
 use crate::block::io::status_of;
 use crate::block::status::Status;
 use crate::pure::thin::data::Run;
@@ -34,81 +36,117 @@ impl Inner {
         // when they are, as room may have to be made by a commit.
         volume.change_in(u64::MAX);
         self.youngs.seal(owner, &volume.fresh, &mut sealed);
-        let settled = self.settle_sealed(state, volume, &mut sealed);
-        while let Some(young) = sealed.pop() {
-            self.youngs.unseal(owner, &volume.fresh, &young);
+        for young in sealed.iter() {
+            self.youngs.quiet(young.id, &self.wait);
         }
-        state.sealed = sealed;
+        self.fill_all(state, volume, &mut sealed);
+        let mut order = core::mem::take(&mut state.order);
+        for (index, young) in sealed.iter().enumerate() {
+            let _ = order.push_within_capacity((young.block, index as u32));
+        }
+        // From the end on.
+        order.sort_unstable_by(|one, other| other.cmp(one));
+        let settled = self.insert(state, volume, &sealed, &mut order);
+        while let Some((_, index)) = order.pop() {
+            if let Some(young) = sealed.get(index as usize) {
+                self.youngs.unseal(owner, &volume.fresh, young);
+            }
+        }
+        sealed.clear();
+        (state.sealed, state.order) = (sealed, order);
         volume.change_in(state.transaction);
         settled
     }
 
-    /// The same of those that were sealed; what was settled is taken out.
-    fn settle_sealed(&self, state: &mut State, volume: &Volume, sealed: &mut KVec<Young>) -> Result<(), Status> {
-        for young in sealed.iter() {
-            self.youngs.quiet(young.id, &self.wait);
-            self.blank(young)?;
-        }
-        sealed.sort_unstable_by_key(|young| core::cmp::Reverse(young.block));
-        while let Some(&first) = sealed.last() {
+    /// Maps blocks that are filled, by their place in the volume; those that are mapped are taken out of `order`.
+    fn insert(
+        &self,
+        state: &mut State,
+        volume: &Volume,
+        sealed: &[Young],
+        order: &mut KVec<(u64, u32)>,
+    ) -> Result<(), Status> {
+        let at = |place: &(u64, u32)| sealed.get(place.1 as usize).copied();
+        while let Some(first) = order.last().and_then(at) {
             // The longest run that is one in the volume and in the pool.
-            let run = sealed.iter().rev().enumerate().take_while(|(index, young)| {
-                let index = *index as u64;
-                young.block == first.block.wrapping_add(index) && young.data == first.data.wrapping_add(index)
-            });
-            let length = run.count() as u64;
+            let mut length = 0;
+            for young in order.iter().rev().filter_map(at) {
+                if young.block != first.block.wrapping_add(length) || young.data != first.data.wrapping_add(length) {
+                    break;
+                }
+                length = length.wrapping_add(1);
+            }
             let data = Run { begin: first.data, end: first.data.wrapping_add(length) };
             self.with_room(state, |metadata| metadata.insert(volume.device, VirtualBlock(first.block), data))?;
+            // Who shares a block that it has no more may be reading it still.
+            volume.retired.store(state.transaction, Relaxed);
             let time = state.metadata.as_ref().map_or(0, |metadata| metadata.time());
             for _ in 0..length {
-                let Some(young) = sealed.pop() else { break };
-                let mapping = Mapping { block: DataBlock(young.data), time };
-                self.note(volume, young.block, Entry::Mapped(mapping));
-                self.youngs.remove(volume.number.load(Relaxed), young.id);
+                let Some(young) = order.pop().as_ref().and_then(at) else { break };
+                self.note(volume, young.block, Entry::Mapped(Mapping { block: DataBlock(young.data), time }));
+                self.youngs.remove(volume.number.load(Relaxed), &volume.fresh, young.id);
             }
         }
         Ok(())
     }
 
-    /// Zeroes what was not written of a young block that is sealed.
-    fn blank(&self, young: &Young) -> Result<(), Status> {
-        let size = self.block_sectors;
-        let base = young.data.wrapping_mul(size);
-        let zero = |begin: u32, end: u32| {
-            let (begin, length) = (u64::from(begin), u64::from(end.saturating_sub(begin)));
-            let zeroed = self
-                .layout
-                .data
-                .each(base.wrapping_add(begin), length, |device, sector, sectors| device.zero(sector, sectors));
-            zeroed.map_err(status_of)
-        };
-        for blank in young.cover.blanks(size as u32) {
-            zero(blank.start, blank.end)?;
+    /// Fills what was not written of blocks that are sealed. Those that cannot be filled are lost, and the volume's next flush tells of it.
+    fn fill_all(&self, state: &mut State, volume: &Volume, sealed: &mut KVec<Young>) {
+        if self.fill_some(state, sealed).is_ok() {
+            return;
         }
-        // Whoever wrote this knows that it failed; what it left there may be anybody's.
-        match self.youngs.failed(young.id).map_err(status_of)? {
-            Some((begin, end)) => zero(begin, end),
-            None => Ok(()),
+        sealed.retain(|young| {
+            let filled = self.fill_some(state, core::slice::from_ref(young)).is_ok();
+            if !filled {
+                volume.spoiled.store(1, Release);
+                self.drop_one(state, volume, young);
+            }
+            filled
+        });
+    }
+
+    fn fill_some(&self, state: &mut State, sealed: &[Young]) -> Result {
+        let size = self.block_sectors;
+        let mut lost = Ok(());
+        let gaps = sealed.iter().flat_map(|young| {
+            // Whoever wrote this knows that it failed; what it left there may be anybody's.
+            let failed = self.youngs.failed(young.id);
+            if let Err(error) = failed {
+                lost = Err(error);
+            }
+            let failed = failed.ok().flatten().map(|(begin, end)| begin..end);
+            core::iter::Iterator::chain(young.cover.blanks(size as u32), failed).map(|blank| {
+                let begin = u64::from(blank.start);
+                Gap {
+                    to: young.data.wrapping_mul(size).wrapping_add(begin),
+                    sectors: u64::from(blank.end.saturating_sub(blank.start)),
+                    from: match young.under {
+                        Under::Nothing => None,
+                        Under::Data(data) => Some(data.wrapping_mul(size).wrapping_add(begin)),
+                    },
+                }
+            })
+        });
+        state.filler.fill(&self.layout.data, gaps)?;
+        lost
+    }
+
+    /// Forgets a young block that is sealed and quiet.
+    fn drop_one(&self, state: &mut State, volume: &Volume, young: &Young) {
+        self.note(volume, young.block, Entry::Unknown);
+        self.youngs.remove(volume.number.load(Relaxed), &volume.fresh, young.id);
+        if let Some(metadata) = &mut state.metadata {
+            let _ = metadata.give_back(Run { begin: young.data, end: young.data.wrapping_add(1) });
         }
     }
 
     /// Forgets a volume's young blocks: they could not be settled.
     pub(super) fn drop_young(&self, state: &mut State, volume: &Volume) {
-        let owner = volume.number.load(Relaxed);
-        let mut sealed = core::mem::take(&mut state.sealed);
-        while !volume.fresh.is_empty() && sealed.capacity() > 0 {
-            self.youngs.seal(owner, &volume.fresh, &mut sealed);
-            while let Some(young) = sealed.pop() {
-                self.youngs.quiet(young.id, &self.wait);
-                self.note(volume, young.block, Entry::Unknown);
-                self.youngs.remove(owner, young.id);
-                if let Some(metadata) = &mut state.metadata {
-                    let _ = metadata.give_back(Run { begin: young.data, end: young.data.wrapping_add(1) });
-                }
-                volume.lost.store(1, Release);
-            }
+        while let Some(young) = self.youngs.seal_one(volume.number.load(Relaxed), &volume.fresh) {
+            self.youngs.quiet(young.id, &self.wait);
+            self.drop_one(state, volume, &young);
+            volume.lost.store(1, Release);
         }
-        state.sealed = sealed;
     }
 
     /// Takes back the reserve of a volume.
@@ -160,17 +198,12 @@ impl Inner {
     /// Commits for those who wait for it: the volumes' young blocks are settled before.
     pub(super) fn group_commit(&self, state: &mut State) {
         let mut waiting = state.flushes.take();
-        let mut done = crate::block::deferred::DeferredList::new();
-        let mut failed = crate::block::deferred::DeferredList::new();
+        let mut done = DeferredList::new();
         while let Some(flush) = waiting.pop() {
-            let volume = state.volumes.get(flush.owner() as usize).and_then(Option::clone);
-            let settled = match volume {
-                Some(volume) => self.settle(state, &volume),
-                None => Err(Status::IOERR),
-            };
-            match settled {
+            let Some(volume) = state.volumes.get(flush.owner() as usize).and_then(Option::clone) else { continue };
+            match self.settle(state, &volume) {
                 Ok(()) => done.push(flush),
-                Err(_) => failed.push(flush),
+                Err(status) => self.cannot_go_on(state, &volume, flush, status),
             }
         }
         let clean = state.metadata.as_ref().is_some_and(|metadata| metadata.is_clean());
@@ -184,7 +217,8 @@ impl Inner {
         };
         while let Some(flush) = done.pop() {
             let volume = state.volumes.get(flush.owner() as usize).and_then(Option::as_ref);
-            let lost = volume.is_none_or(|volume| volume.lost.load(Relaxed) != 0);
+            let lost =
+                volume.is_none_or(|volume| volume.lost.load(Relaxed) != 0 || volume.spoiled.xchg(0, Relaxed) != 0);
             let status = match committed {
                 Err(status) => status,
                 Ok(()) if lost => Status::IOERR,
@@ -192,7 +226,6 @@ impl Inner {
             };
             flush.end(status);
         }
-        failed.end(Status::IOERR);
     }
 
     /// Does something to the metadata, with a commit before if there is room only after that.

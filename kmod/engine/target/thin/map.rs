@@ -7,7 +7,8 @@
 //! at lately from its volume, waits for the volume's I/O, and uses it again. Steps are never taken back; they are 4 KiB for each
 //! 32 GiB (with blocks of 64 KiB) that were ever looked at.
 //!
-//! Entries are changed under the pool's state lock, but for holes, which a writer may make young without it. A reader that has [entered](super::epoch) may use what it saw until it leaves.
+//! Entries are changed under the pool's state lock, but for holes and blocks that are shared, which a writer may make young without it. A
+//! reader that has [entered](super::epoch) may use what it saw until it leaves.
 
 use crate::pure::thin::value::{Mapping, LAST_DATA_BLOCK};
 use crate::pure::units::DataBlock;
@@ -23,6 +24,9 @@ const TOP: u64 = 256;
 pub(super) const BLOCKS_MAX: u64 = TOP * STEP * STEP * LEAF;
 /// Leaves that are made at once.
 const CHUNK: usize = 16;
+
+/// Far enough below 0 for all who try to make a block young at the same time.
+const CLOSED: i32 = i32::MIN / 2;
 
 /// What is known of a block.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,11 +76,14 @@ pub(super) struct Leaf {
     number: Atomic<u64>,
     /// Looked at since the hand came by.
     used: Atomic<i32>,
-    /// Entries that are young; such a leaf stays.
+    /// Entries that are young; such a leaf stays. Below 0 if none may become young.
     young: Atomic<i32>,
 }
 
 impl Leaf {
+    /// Memory of one.
+    pub(super) const BYTES: usize = size_of::<Self>() + LEAF as usize * 8;
+
     fn new() -> Result<Self> {
         let mut entries = KVec::with_capacity(LEAF as usize, GFP_KERNEL)?;
         for _ in 0..LEAF {
@@ -105,15 +112,38 @@ impl Leaf {
         }
     }
 
-    /// Makes a hole a young block; whether it was a hole. Without the state lock, by a reader that has entered.
-    pub(super) fn claim(&self, block: u64, id: u32) -> bool {
+    /// Makes a block young that is a hole, or shared; whether it was still what was seen. Without the state lock, by a reader that has
+    /// entered, or by the worker.
+    pub(super) fn claim(&self, block: u64, seen: Entry, id: u32) -> bool {
         let Some(word) = self.entries.get((block % LEAF) as usize) else { return false };
-        self.young.fetch_add(1, Full);
-        let claimed = word.cmpxchg(HOLE, Entry::Young(id).word(), Full).is_ok();
+        let claimed =
+            self.young.fetch_add(1, Full) >= 0 && word.cmpxchg(seen.word(), Entry::Young(id).word(), Full).is_ok();
         if !claimed {
             self.young.fetch_sub(1, Full);
         }
         claimed
+    }
+
+    /// Lets nothing become young any more, if nothing is; whether that is so. Until it is [put](Stock::put) back.
+    pub(super) fn close(&self) -> bool {
+        self.young.cmpxchg(0, CLOSED, Full).is_ok()
+    }
+
+    /// What is mapped is a hole from now on. What is not mapped stays; whether it is young.
+    pub(super) fn clear(&self, block: u64) -> bool {
+        let Some(word) = self.entries.get((block % LEAF) as usize) else { return false };
+        let mut seen = word.load(Relaxed);
+        loop {
+            match Entry::of(seen) {
+                Entry::Mapped(_) => {}
+                other => return matches!(other, Entry::Young(_)),
+            }
+            // A writer may just make it young.
+            match word.cmpxchg(seen, HOLE, Full) {
+                Ok(_) => return false,
+                Err(now) => seen = now,
+            }
+        }
     }
 
     /// What is a hole may be mapped: the metadata has to be asked again.
@@ -123,12 +153,7 @@ impl Leaf {
         }
     }
 
-    /// Whether it has a young block, and so stays.
-    pub(super) fn is_young(&self) -> bool {
-        self.young.load(Relaxed) != 0
-    }
-
-    /// Changes the entry of a block, which is no hole or in no map yet. Under the state lock.
+    /// Changes the entry of a block that is young or unknown. Under the state lock.
     pub(super) fn set(&self, block: u64, entry: Entry) {
         let Some(word) = self.entries.get((block % LEAF) as usize) else { return };
         let young = |word: u64| i32::from(matches!(Entry::of(word), Entry::Young(_)));
@@ -161,8 +186,12 @@ impl Leaves {
         Ok(Self { chunks })
     }
 
+    /// With some that are made already, so that want of memory cannot leave a pool without any.
     pub(super) fn stock(&self) -> Result<Stock> {
-        Ok(Stock { made: 0, free: KVVec::with_capacity(self.chunks.len().saturating_mul(CHUNK), GFP_KERNEL)?, hand: 0 })
+        let free = KVVec::with_capacity(self.chunks.len().saturating_mul(CHUNK), GFP_KERNEL)?;
+        let mut stock = Stock { made: 0, free, hand: 0 };
+        stock.make(self)?;
+        Ok(stock)
     }
 
     #[inline]
@@ -173,33 +202,34 @@ impl Leaves {
 
     /// Bytes of memory of so many.
     pub(super) fn memory(stock: &Stock) -> usize {
-        stock.made.saturating_mul(size_of::<Leaf>().saturating_add(LEAF as usize * 8))
+        stock.made.saturating_mul(Leaf::BYTES)
     }
 }
 
 impl Stock {
+    /// Makes more of them. ENOSPC if there are as many as there may be.
+    fn make(&mut self, leaves: &Leaves) -> Result {
+        let chunk = leaves.chunks.get(self.made / CHUNK).ok_or(ENOSPC)?;
+        let mut new = KVec::with_capacity(CHUNK, GFP_KERNEL)?;
+        for _ in 0..CHUNK {
+            new.push(Leaf::new()?, GFP_KERNEL)?;
+        }
+        chunk.populate(new);
+        for index in self.made..self.made.wrapping_add(CHUNK) {
+            // There is room for all that there can be.
+            let _ = self.free.push(index as u32, GFP_KERNEL);
+        }
+        self.made = self.made.wrapping_add(CHUNK);
+        Ok(())
+    }
+
     /// A leaf that is in no map: `Err` names the one that has to be [given up](Self::put) by its volume first.
     pub(super) fn take(&mut self, leaves: &Leaves) -> Result<u32, Victim> {
         if let Some(index) = self.free.pop() {
             return Ok(index);
         }
-        if let Some(chunk) = leaves.chunks.get(self.made / CHUNK) {
-            let made = (|| {
-                let mut new = KVec::with_capacity(CHUNK, GFP_KERNEL)?;
-                for _ in 0..CHUNK {
-                    new.push(Leaf::new()?, GFP_KERNEL)?;
-                }
-                Ok::<_, Error>(new)
-            })();
-            if let Ok(new) = made {
-                chunk.populate(new);
-                for index in self.made..self.made.wrapping_add(CHUNK) {
-                    // There is room for all that there can be.
-                    let _ = self.free.push(index as u32, GFP_KERNEL);
-                }
-                self.made = self.made.wrapping_add(CHUNK);
-                return self.free.pop().ok_or(Victim::None);
-            }
+        if self.make(leaves).is_ok() {
+            return self.free.pop().ok_or(Victim::None);
         }
         for _ in 0..self.made.saturating_mul(2) {
             self.hand = if self.hand.wrapping_add(1) >= self.made { 0 } else { self.hand.wrapping_add(1) };

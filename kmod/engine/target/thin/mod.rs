@@ -4,7 +4,8 @@
 //!
 //! - [`volume`]: a volume, and the way of its I/O while everything is known
 //! - [`map`]: what is known of the mappings; [`epoch`]: what is on its way to the devices
-//! - [`worker`]: everything else; [`young`]: blocks that are written to and not mapped yet; [`commit`]: flushes
+//! - [`worker`]: everything else; [`young`]: blocks that are written to and not mapped yet; [`fill`]: what of them was not written;
+//!   [`commit`]: flushes; [`room`]: who gets what is free, and what becomes of those for whom there is none
 //! - [`pool`]: a pool and its life; [`change`]: what user space changes in it
 //! - [`layout`], [`store`]: where things are, and what the metadata engine needs of the kernel
 //!
@@ -25,9 +26,11 @@
 mod change;
 mod commit;
 mod epoch;
+mod fill;
 mod layout;
 mod map;
 mod pool;
+mod room;
 mod store;
 mod volume;
 mod worker;

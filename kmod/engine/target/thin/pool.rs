@@ -3,8 +3,9 @@
 //! A pool: its parts, and its life. What its volumes' I/O needs of it is in [`Inner`], all else in [`State`], under a lock.
 
 use super::super::{Config, PoolTarget};
+use super::fill::Filler;
 use super::layout::Layout;
-use super::map::{Entry, Leaves, Stock, LAST_BLOCK};
+use super::map::{Entry, Leaf, Leaves, Stock, LAST_BLOCK};
 use super::store::KernelStore;
 use super::volume::Volume;
 use super::young::{Young, Youngs, MOST};
@@ -25,12 +26,8 @@ use kernel::{new_mutex, new_spinlock};
 
 /// Metadata blocks that are kept in memory: 16 MiB.
 const FRAMES: usize = 4096;
-/// Leaves of mappings in memory, of all volumes: 128 MiB, which are 32 GiB of data for each MiB with blocks of 64 KiB.
-const LEAVES: usize = 32 * 1024;
 /// Windows for streams of writes.
 const STREAMS: usize = 64;
-/// Bytes that are copied at once.
-const BUFFER: usize = 64 << 10;
 
 /// A thin pool.
 pub struct ThinPool {
@@ -87,9 +84,10 @@ pub(super) struct State {
     pub(super) transaction: u64,
     /// Devices that are being deleted.
     pub(super) deleting: KVec<u64>,
-    pub(super) buffer: KVec<u8>,
-    /// For those that are being settled.
+    pub(super) filler: Filler,
+    /// For those that are being settled, and their order in the volume.
     pub(super) sealed: KVec<Young>,
+    pub(super) order: KVec<(u64, u32)>,
     pub(super) settings: Settings,
     pub(super) commits: u64,
     pub(super) last_error: i32,
@@ -107,16 +105,20 @@ pub(super) struct Settings {
     pub(super) interval: u32,
     /// In data blocks.
     pub(super) low_water: u64,
+    /// Data blocks that volumes without a reservation do not get.
+    pub(super) reserve: u64,
 }
 
 impl Settings {
     fn of(layout: &Layout) -> Self {
         let head = &layout.head;
+        let size = u64::from(head.data_block_size);
         Self {
             policy: head.policy,
             timeout: head.timeout,
             interval: if head.commit_interval == 0 { 1000 } else { head.commit_interval },
-            low_water: head.low_water.checked_div(u64::from(head.data_block_size)).unwrap_or(0),
+            low_water: head.low_water.checked_div(size).unwrap_or(0),
+            reserve: head.reserve.checked_div(size).unwrap_or(0),
         }
     }
 }
@@ -161,7 +163,7 @@ impl PoolTarget for ThinPool {
         if block_sectors == 0 {
             return Err(EINVAL);
         }
-        let leaves = Leaves::new(LEAVES)?;
+        let leaves = Leaves::new(crate::engine::memory::map_bytes() / Leaf::BYTES)?;
         let layout = Arc::new(layout, GFP_KERNEL)?;
         let closed = open_later(&layout, config.read_only)?;
         let state = State {
@@ -173,8 +175,9 @@ impl PoolTarget for ThinPool {
             full: DeferredList::new(),
             transaction: 1,
             deleting: KVec::new(),
-            buffer: KVec::from_elem(0, BUFFER, GFP_KERNEL)?,
+            filler: Filler::new()?,
             sealed: KVec::with_capacity(MOST, GFP_KERNEL)?,
+            order: KVec::with_capacity(MOST, GFP_KERNEL)?,
             settings: Settings::of(&layout),
             commits: 0,
             last_error: 0,
@@ -290,6 +293,11 @@ impl Inner {
         self.read_only
     }
 
+    /// Data blocks that so many bytes take.
+    pub(super) fn blocks_of(&self, bytes: u64) -> u64 {
+        bytes.div_ceil(u64::from(self.layout.head.data_block_size))
+    }
+
     /// Data blocks that the devices have room for.
     fn data_blocks(&self) -> u64 {
         self.layout.data.sectors().checked_div(self.block_sectors).unwrap_or(0).min(LAST_BLOCK)
@@ -363,6 +371,8 @@ impl Inner {
         volume.snapped.store(details.snapshotted_time.get(), Relaxed);
         volume.number.store(number as u32, Relaxed);
         volume.lost.store(0, Relaxed);
+        volume.spoiled.store(0, Relaxed);
+        volume.stopped.store(0, Relaxed);
         *place = Some(volume.clone());
         Ok(())
     }
@@ -405,11 +415,15 @@ impl Inner {
         let state = self.state.lock();
         let metadata = state.metadata.as_ref().ok_or(ENODEV)?;
         let block = u64::from(self.layout.head.data_block_size);
+        let full = match self.mode.load(Relaxed) {
+            uapi::STOR_POOL_METADATA_FULL => uapi::STOR_WAIT_METADATA_FULL,
+            _ => uapi::STOR_WAIT_DATA_FULL,
+        };
         let queue = self.queue.lock();
         let waits = [
             (uapi::STOR_WAIT_METADATA, queue.since()),
             (uapi::STOR_WAIT_COMMIT, state.flushes.since()),
-            (uapi::STOR_WAIT_DATA_FULL, state.full.since()),
+            (full, state.full.since()),
         ];
         let first = waits.into_iter().filter_map(|(wait, since)| Some((since?, wait))).min();
         let waiting = queue.len().wrapping_add(state.flushes.len()).wrapping_add(state.full.len());
@@ -418,6 +432,7 @@ impl Inner {
         let memory = Leaves::memory(&state.stock)
             .wrapping_add(self.youngs.memory())
             .wrapping_add(volumes)
+            .wrapping_add(state.filler.memory())
             .wrapping_add(FRAMES * 4096)
             .wrapping_add((metadata.metadata_blocks() as usize).wrapping_mul(4));
         *facts = stor_pool_facts {

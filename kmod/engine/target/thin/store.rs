@@ -4,7 +4,7 @@
 
 use super::layout::{Layout, METADATA_SECTORS};
 use crate::block::crc::crc32c;
-use crate::block::io::Writer;
+use crate::block::io::{Bios, Piece};
 use crate::pure::thin::block::{Block, BLOCK_SIZE};
 use crate::pure::thin::crc::Crc;
 use crate::pure::thin::store::{Array, Failed, Memory, NoMemory, Store};
@@ -55,12 +55,12 @@ impl<T> Array<T> for KernelArray<T> {
 /// The devices of a pool.
 pub(super) struct KernelStore {
     layout: Arc<Layout>,
-    writer: Writer,
+    bios: Bios,
 }
 
 impl KernelStore {
     pub(super) fn new(layout: Arc<Layout>) -> Result<Self> {
-        Ok(Self { layout, writer: Writer::new()? })
+        Ok(Self { layout, bios: Bios::new()? })
     }
 }
 
@@ -100,9 +100,9 @@ impl Store for KernelStore {
         let mut pieces = blocks.filter_map(|(at, block)| {
             let place = at.0.checked_mul(METADATA_SECTORS).and_then(|sector| area.find(sector));
             whole &= place.is_some();
-            place.map(|place| (place.device, place.sector, block.as_slice()))
+            place.map(|place| Piece::Write(place.device, place.sector, block.as_slice()))
         });
-        let written = self.writer.write_all(&mut pieces);
+        let written = self.bios.all_metadata(&mut pieces);
         match whole {
             true => written.map_err(|_| Failed),
             false => Err(Failed),

@@ -5,9 +5,9 @@
 
 use super::super::{Config, Flush, Mapped, Target};
 use super::epoch::Epoch;
-use super::map::{Entry, Leaf, Map, BLOCKS_MAX, LEAF};
+use super::map::{Entry, Map, BLOCKS_MAX, LEAF};
 use super::pool::{Inner, ThinPool};
-use super::young::{Access, Created, Fresh, TOKEN};
+use super::young::{Fresh, Read, Under, Write, TOKEN};
 use crate::abi::engine::Piece;
 use crate::abi::errno;
 use crate::abi::uapi::{self, stor_thin_config};
@@ -45,9 +45,15 @@ pub(super) struct Volume {
     pub(super) retired: Atomic<u64>,
     /// Not 0: something that was written is lost; no flush succeeds any more.
     pub(super) lost: Atomic<u32>,
+    /// Not 0: blocks that were written to are lost; the next flush tells of it.
+    pub(super) spoiled: Atomic<u32>,
     /// `STOR_POLICY_*`, and the seconds that a write waits for room.
     pub(super) policy: Atomic<u32>,
     pub(super) timeout: Atomic<u32>,
+    /// Not 0: there was no room, so that by its policy nothing is written any more.
+    pub(super) stopped: Atomic<u32>,
+    /// Data blocks of the pool that nobody else gets.
+    pub(super) reservation: Atomic<u64>,
 }
 
 /// A volume's object.
@@ -91,8 +97,11 @@ impl Target for Thin {
             changed: Atomic::new(0),
             retired: Atomic::new(0),
             lost: Atomic::new(0),
+            spoiled: Atomic::new(0),
             policy: Atomic::new(thin.policy),
             timeout: Atomic::new(thin.timeout),
+            stopped: Atomic::new(0),
+            reservation: Atomic::new(pool.inner.blocks_of(thin.reservation)),
         };
         Ok(KBox::new(Self { pool, volume: Arc::new(volume, GFP_KERNEL)? }, GFP_KERNEL)?)
     }
@@ -112,6 +121,9 @@ impl Target for Thin {
         }
         self.volume.policy.store(thin.policy, Relaxed);
         self.volume.timeout.store(thin.timeout, Relaxed);
+        self.volume.reservation.store(self.pool.inner.blocks_of(thin.reservation), Relaxed);
+        self.volume.stopped.store(0, Relaxed);
+        self.pool.job.schedule();
         Ok(())
     }
 
@@ -124,10 +136,13 @@ impl Target for Thin {
             _ => return Err(Status::NOTSUPP),
         };
         let token = self.volume.epoch.enter();
-        // Whoever has writes held waits for those who entered before this look.
-        if !read && self.volume.held.load(Acquire) != 0 {
-            self.volume.epoch.leave(token, &self.pool.inner.wait);
-            return self.defer(ask);
+        if !read {
+            // Whoever has writes held waits for those who entered before this look.
+            let held = self.volume.held.load(Acquire) != 0;
+            if held || self.volume.stopped.load(Relaxed) != 0 {
+                self.volume.epoch.leave(token, &self.pool.inner.wait);
+                return if held { self.defer(ask) } else { Err(Status::NOSPC) };
+            }
         }
         match self.find(&ask, read, token) {
             Some(Mapped::At(piece)) if piece.token == token => Ok(Mapped::At(piece)),
@@ -148,11 +163,21 @@ impl Target for Thin {
         if token & TOKEN == 0 {
             return self.volume.epoch.leave(token, &inner.wait);
         }
-        let failed = (status != Status::OK).then(|| {
-            let begin = (sector % inner.block_sectors) as u32;
-            (begin, begin.saturating_add(sectors as u32))
-        });
-        inner.youngs.wrote(token & !TOKEN, failed, &inner.wait);
+        let size = inner.block_sectors;
+        let mut block = sector.checked_div(size).unwrap_or(0);
+        let mut begin = sector.wrapping_sub(block.wrapping_mul(size));
+        let mut left = sectors;
+        while left > 0 {
+            let length = left.min(size.wrapping_sub(begin));
+            // What is being written to stays young, and its leaf where it is.
+            if let Entry::Young(id) = inner.entry(&self.volume, block) {
+                let range = (begin as u32, begin.wrapping_add(length) as u32);
+                inner.youngs.wrote(id, (status != Status::OK).then_some(range), &inner.wait);
+            }
+            left = left.wrapping_sub(length);
+            block = block.wrapping_add(1);
+            begin = 0;
+        }
     }
 
     fn flush(&self, ask: Ask) -> Result<Flush, Status> {
@@ -160,7 +185,8 @@ impl Target for Thin {
         if volume.lost.load(Relaxed) != 0 {
             return Err(Status::IOERR);
         }
-        if volume.fresh.is_empty() && volume.changed.load(Acquire) <= inner.committed.load(Acquire) {
+        let spoiled = volume.spoiled.load(Relaxed) != 0;
+        if !spoiled && volume.fresh.is_empty() && volume.changed.load(Acquire) <= inner.committed.load(Acquire) {
             return Ok(Flush::Lowers(inner.layout.data.mask()));
         }
         self.defer(ask)?;
@@ -194,23 +220,41 @@ impl Thin {
         // How many blocks the range and the leaf have from this one on.
         let last = end.wrapping_sub(1).checked_div(size)?;
         let most = last.wrapping_sub(block).min((LEAF - 1).wrapping_sub(block % LEAF)).wrapping_add(1);
-        match leaf.get(block) {
+        let entry = leaf.get(block);
+        let snapped = if read { 0 } else { self.volume.snapped.load(Acquire) };
+        let young = matches!(entry, Entry::Young(_)) || Under::of(entry, snapped).is_some();
+        if !read && young {
+            return self.write_young(&Write {
+                leaf,
+                block,
+                begin: offset,
+                sectors: end.wrapping_sub(sector),
+                most,
+                snapped,
+            });
+        }
+        match entry {
             Entry::Unknown => None,
-            Entry::Hole if !read => {
-                let id = self.claim(leaf, block)?;
-                self.find_young(id, block, offset, end.wrapping_sub(sector), read, token)
-            }
             Entry::Hole => {
                 let blocks = (1..most).take_while(|&more| leaf.get(block.wrapping_add(more)) == Entry::Hole).count();
                 let sectors = (blocks as u64).wrapping_add(1).wrapping_mul(size).wrapping_sub(offset);
                 Some(Mapped::Nowhere(sectors))
             }
-            Entry::Young(id) => self.find_young(id, block, offset, end.wrapping_sub(sector), read, token),
-            Entry::Mapped(first) => {
-                let snapped = if read { 0 } else { self.volume.snapped.load(Acquire) };
-                if first.time < snapped {
-                    return None;
+            Entry::Young(id) => {
+                // A block has less than 2^32 sectors.
+                let end = size.min(offset.saturating_add(ask.sectors()));
+                let owner = self.volume.number.load(Relaxed);
+                match inner.youngs.read(owner, id, block, offset as u32, end as u32) {
+                    Read::Data(data, sectors) => {
+                        let place = inner.layout.data.find(data.wrapping_mul(size).wrapping_add(offset))?;
+                        let sectors = u64::from(sectors).min(place.sectors);
+                        Some(Mapped::At(Piece { sector: place.sector, sectors, lower: place.lower, token }))
+                    }
+                    Read::Blank(sectors) => Some(Mapped::Nowhere(u64::from(sectors))),
+                    Read::Wait => None,
                 }
+            }
+            Entry::Mapped(first) => {
                 let mut blocks = 1;
                 while blocks < most {
                     match leaf.get(block.wrapping_add(blocks)) {
@@ -228,54 +272,25 @@ impl Thin {
         }
     }
 
-    /// Makes a hole a young block.
-    fn claim(&self, leaf: &Leaf, block: u64) -> Option<u32> {
-        let (volume, inner) = (&self.volume, &self.pool.inner);
-        if inner.mode.load(Relaxed) != uapi::STOR_POOL_WRITE {
+    /// Where a write goes that begins in a young block, or in one that has to become young.
+    fn write_young(&self, write: &Write<'_>) -> Option<Mapped> {
+        let (volume, inner): (&Volume, &Inner) = (&self.volume, &self.pool.inner);
+        if inner.mode.load(Relaxed) != uapi::STOR_POOL_WRITE && !matches!(write.leaf.get(write.block), Entry::Young(_))
+        {
             return None;
         }
         let owner = volume.number.load(Relaxed);
-        let created = inner.youngs.create(owner, &volume.fresh, block, |id| leaf.claim(block, id));
-        let Created::New { id, left } = created else { return None };
-        if left == LOW {
-            volume.thirsty.store(1, Relaxed);
-            self.pool.job.schedule();
-        }
-        // The worker looks for young blocks after it has said that it goes to sleep.
-        if inner.asleep.cmpxchg(1, 0, Full).is_ok() {
-            self.pool.job.schedule();
-        }
-        Some(id)
-    }
-
-    fn find_young(&self, id: u32, block: u64, offset: u64, length: u64, read: bool, token: u32) -> Option<Mapped> {
-        let inner: &Inner = &self.pool.inner;
-        let (size, owner) = (inner.block_sectors, self.volume.number.load(Relaxed));
-        // A block has less than 2^32 sectors; it may lie on both sides of a border between segments.
-        let mut length = length.min(size.wrapping_sub(offset));
-        if !read {
-            // The writer is counted for what it asks for, so that must be what it gets.
-            let place = inner.layout.data.find(self.young_data(id, block)?.wrapping_mul(size).wrapping_add(offset))?;
-            length = length.min(place.sectors);
-        }
-        let (begin, end) = (offset as u32, offset.wrapping_add(length) as u32);
-        let (access, token) = match read {
-            true => (inner.youngs.read(owner, id, block, begin, end), token),
-            false => (inner.youngs.write(owner, id, block, begin, end), TOKEN | id),
-        };
-        match access {
-            Access::Data(data, sectors) => {
-                let place = inner.layout.data.find(data.wrapping_mul(size).wrapping_add(offset))?;
-                let sectors = u64::from(sectors).min(place.sectors);
-                Some(Mapped::At(Piece { sector: place.sector, sectors, lower: place.lower, token }))
+        let written = inner.youngs.write(owner, &volume.fresh, write, &inner.layout.data, inner.block_sectors)?;
+        if written.made {
+            if written.left <= LOW && volume.thirsty.cmpxchg(0, 1, Relaxed).is_ok() {
+                self.pool.job.schedule();
             }
-            Access::Blank(sectors) => Some(Mapped::Nowhere(u64::from(sectors))),
-            Access::Stale | Access::Wait => None,
+            // The worker looks for young blocks after it has said that it goes to sleep.
+            if inner.asleep.cmpxchg(1, 0, Full).is_ok() {
+                self.pool.job.schedule();
+            }
         }
-    }
-
-    fn young_data(&self, id: u32, block: u64) -> Option<u64> {
-        self.pool.inner.youngs.data(self.volume.number.load(Relaxed), id, block)
+        Some(Mapped::At(written.piece))
     }
 }
 

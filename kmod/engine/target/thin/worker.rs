@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The worker: reads mappings into memory, gives writes new blocks, breaks sharing, discards, commits, deletes devices.
+//! The worker: reads mappings into memory, sees to it that writes have blocks, discards, commits, deletes devices.
 //!
 //! Whatever it has made possible it has the front try again: how a request goes to the devices is written once, in
 //! [`volume`](super::volume).
@@ -8,27 +8,23 @@
 use super::map::{Entry, Leaf, Victim, LEAF};
 use super::pool::{Inner, State};
 use super::volume::Volume;
-use super::young::Created;
 use crate::abi::uapi;
 use crate::block::clock;
 use crate::block::cpu;
 use crate::block::deferred::{Deferred, DeferredList};
 use crate::block::io::status_of;
 use crate::block::status::Status;
-use crate::pure::thin::data::Run;
 use crate::pure::thin::device::Deletion;
 use crate::pure::thin::value::Mapping;
 use crate::pure::units::{DataBlock, VirtualBlock};
 use core::ops::ControlFlow;
 use kernel::bindings;
 use kernel::prelude::*;
-use kernel::sync::atomic::{ordering::Acquire, ordering::Full, ordering::Relaxed};
+use kernel::sync::atomic::{ordering::Full, ordering::Relaxed};
 use kernel::sync::Arc;
 
 /// Blocks that a step of a deletion or a discard gives up.
 const STEP: u64 = 1024;
-/// Data blocks of a volume's reserve: 4 MiB of the smallest.
-const RESERVE: u64 = 64;
 /// Nanoseconds.
 const MILLISECOND: u64 = 1_000_000;
 /// Milliseconds between looks at whether writes have waited for room for long enough.
@@ -99,61 +95,28 @@ impl Inner {
         next
     }
 
-    /// Commits what all volumes have.
-    pub(super) fn commit_all(&self, state: &mut State) {
+    /// Settles what all volumes have.
+    pub(super) fn settle_all(&self, state: &mut State) {
         for number in 0..state.volumes.len() {
             if let Some(volume) = state.volumes.get(number).and_then(Option::clone) {
                 // What cannot be settled stays young; a flush tells of it.
                 let _ = self.settle(state, &volume);
             }
         }
+    }
+
+    /// Commits what all volumes have.
+    pub(super) fn commit_all(&self, state: &mut State) {
+        self.settle_all(state);
         let _ = self.commit(state);
     }
 
-    /// Tries again what waits for room, and ends what has waited for too long.
-    fn expire(&self, state: &mut State, again: &mut DeferredList) {
-        let mut waiting = state.full.take();
-        let now = clock::now();
-        while let Some(write) = waiting.pop() {
-            let volume = state.volumes.get(write.owner() as usize).and_then(Option::as_ref);
-            let (policy, timeout) = volume.map_or((0, 0), |volume| self.policy(state, volume));
-            let late =
-                timeout != 0 && now.saturating_sub(write.since()) > u64::from(timeout).saturating_mul(1_000_000_000);
-            if policy == uapi::STOR_POLICY_QUEUE && !late {
-                self.serve(state, write, again);
-            } else {
-                write.end(Status::NOSPC);
-            }
-        }
-        let room = state.metadata.as_ref().is_some_and(|pool| pool.data_used() < pool.data_blocks());
-        if state.full.is_empty() && room && self.mode.load(Relaxed) < uapi::STOR_POOL_STUCK {
-            self.set_mode(uapi::STOR_POOL_WRITE);
-        }
-    }
-
-    fn policy(&self, state: &State, volume: &Volume) -> (u32, u32) {
-        match volume.policy.load(Relaxed) {
-            uapi::STOR_POLICY_POOL => (state.settings.policy, state.settings.timeout),
-            own => (own, volume.timeout.load(Relaxed)),
-        }
-    }
-
-    /// Tells once when free space falls below the mark.
-    fn tell_low(&self, state: &mut State) {
-        let Some(metadata) = &state.metadata else { return };
-        let free = metadata.data_blocks().saturating_sub(metadata.data_used());
-        let low = free < state.settings.low_water;
-        if low && !state.told_low {
-            let bytes = free.wrapping_mul(u64::from(self.layout.head.data_block_size));
-            self.listener.tell(uapi::STOR_EVENT_POOL_LOW_WATER, bytes);
-        }
-        state.told_low = low;
-    }
-
     /// Sees to it that a request can go on, or ends it.
-    fn serve(&self, state: &mut State, deferred: Deferred, again: &mut DeferredList) {
+    pub(super) fn serve(&self, state: &mut State, deferred: Deferred, again: &mut DeferredList) {
         let Some(volume) = state.volumes.get(deferred.owner() as usize).and_then(Option::clone) else { return };
+        let stopped = volume.stopped.load(Relaxed) != 0;
         let served = match deferred.op() {
+            bindings::req_op_REQ_OP_WRITE | bindings::req_op_REQ_OP_DISCARD if stopped => Err(Status::NOSPC),
             bindings::req_op_REQ_OP_FLUSH => return state.flushes.push(deferred),
             bindings::req_op_REQ_OP_READ => self.ready_to_read(state, &volume, &deferred),
             bindings::req_op_REQ_OP_WRITE => self.ready_to_write(state, &volume, &deferred),
@@ -167,11 +130,7 @@ impl Inner {
         };
         match served {
             Ok(()) => again.push(deferred),
-            Err(Status::NOSPC) => match self.policy(state, &volume) {
-                (uapi::STOR_POLICY_QUEUE, _) => state.full.push(deferred),
-                _ => deferred.end(Status::NOSPC),
-            },
-            Err(status) => deferred.end(status),
+            Err(status) => self.cannot_go_on(state, &volume, deferred, status),
         }
     }
 
@@ -207,20 +166,13 @@ impl Inner {
             }
             let done = match entry {
                 Entry::Unknown => return Err(Status::IOERR),
-                Entry::Hole => {
-                    let more = (block..=last).take_while(|&block| self.entry(volume, block) == Entry::Hole);
-                    self.provision(state, volume, block, more.count() as u64)?
-                }
                 // It was written to in too many places; of others that shows when it is their turn.
                 Entry::Young(_) if block == first => {
                     self.settle(state, volume)?;
                     1
                 }
-                Entry::Mapped(old) if old.time < volume.snapped.load(Acquire) => {
-                    self.break_sharing(state, volume, block, old)?;
-                    1
-                }
-                Entry::Young(_) | Entry::Mapped(_) => 1,
+                Entry::Young(_) => 1,
+                _ => self.make_young(state, volume, block, last.wrapping_sub(block).wrapping_add(1))?,
             };
             block = block.wrapping_add(done);
         }
@@ -247,22 +199,29 @@ impl Inner {
 
     /// A leaf that is in no map.
     fn free_leaf(&self, state: &mut State) -> Result<u32, Status> {
+        let mut settled = false;
         loop {
             let (owner, number) = match state.stock.take(&self.leaves) {
                 Ok(index) => return Ok(index),
-                Err(Victim::None) => return Err(Status::RESOURCE),
                 Err(Victim::Leaf { owner, number }) => (owner, number),
+                Err(Victim::None) if settled => return Err(Status::RESOURCE),
+                // All have young blocks.
+                Err(Victim::None) => {
+                    self.settle_all(state);
+                    settled = true;
+                    continue;
+                }
             };
             let Some(victim) = state.volumes.get(owner as usize).and_then(Option::clone) else {
                 return Err(Status::IOERR);
             };
+            let begin = number.wrapping_mul(LEAF);
+            if !victim.map.leaf(&self.leaves, begin).is_some_and(Leaf::close) {
+                continue;
+            }
             if let Some(index) = victim.map.leave(number) {
                 victim.epoch.wait(&self.wait);
-                // Somebody may have made one of its holes young meanwhile.
-                match self.leaves.get(index).is_some_and(Leaf::is_young) {
-                    true => victim.map.enter(&self.leaves, owner, number, index).map_err(status_of)?,
-                    false => state.stock.put(&self.leaves, index),
-                }
+                state.stock.put(&self.leaves, index);
             }
         }
     }
@@ -297,127 +256,6 @@ impl Inner {
         Ok(())
     }
 
-    /// Gives those volumes a reserve that have used up theirs, as long as there is plenty.
-    fn refill(&self, state: &mut State) {
-        for number in 0..state.volumes.len() {
-            let Some(volume) = state.volumes.get(number).and_then(Option::as_ref) else { continue };
-            if volume.thirsty.xchg(0, Relaxed) == 0 {
-                continue;
-            }
-            let volume = volume.clone();
-            let Some(metadata) = &mut state.metadata else { return };
-            let free = metadata.data_blocks().saturating_sub(metadata.data_used());
-            let plenty = RESERVE.saturating_mul(2).saturating_mul(state.volumes.len() as u64);
-            if free < plenty || self.mode.load(Relaxed) != uapi::STOR_POOL_WRITE {
-                continue;
-            }
-            let Ok(run) = metadata.take_data(number, RESERVE) else { continue };
-            if let Some(rest) = self.youngs.refill(number as u32, &volume.fresh, run) {
-                let _ = metadata.give_back(rest);
-            }
-        }
-    }
-
-    /// Gives a volume new blocks for up to so many that are holes; how many.
-    fn provision(&self, state: &mut State, volume: &Arc<Volume>, block: u64, want: u64) -> Result<u64, Status> {
-        let owner = volume.number.load(Relaxed);
-        let mut made = 0;
-        while made < want {
-            let place = block.wrapping_add(made);
-            let Some(leaf) = volume.map.leaf(&self.leaves, place) else { break };
-            match self.youngs.create(owner, &volume.fresh, place, |id| leaf.claim(place, id)) {
-                Created::New { .. } | Created::Taken => made = made.wrapping_add(1),
-                // They become mapped.
-                Created::Full if made == 0 => self.settle_shard(state, owner)?,
-                Created::Full => break,
-                Created::Empty => {
-                    let run = self.take(state, owner, want.wrapping_sub(made))?;
-                    if let Some(rest) = self.youngs.refill(owner, &volume.fresh, run) {
-                        self.with_room(state, |metadata| metadata.give_back(rest))?;
-                    }
-                }
-            }
-        }
-        volume.change_in(state.transaction);
-        volume.thirsty.store(1, Relaxed);
-        Ok(made.max(1))
-    }
-
-    /// Takes data blocks in a row, those that volumes have in reserve included if there are no others.
-    fn take(&self, state: &mut State, owner: u32, want: u64) -> Result<Run, Status> {
-        let taken = self.with_room(state, |metadata| metadata.take_data(owner as usize, want));
-        if !matches!(taken, Err(Status::NOSPC)) {
-            return taken;
-        }
-        for number in 0..state.volumes.len() {
-            if let Some(volume) = state.volumes.get(number).and_then(Option::clone) {
-                self.take_reserve(state, &volume);
-            }
-        }
-        let taken = self.with_room(state, |metadata| metadata.take_data(owner as usize, want));
-        if taken.is_ok() {
-            self.set_mode(uapi::STOR_POOL_WRITE);
-        }
-        taken
-    }
-
-    /// Settles the young blocks of all volumes that have theirs where this one has.
-    fn settle_shard(&self, state: &mut State, owner: u32) -> Result<(), Status> {
-        for number in 0..state.volumes.len() {
-            if super::young::same_shard(number as u32, owner) {
-                if let Some(volume) = state.volumes.get(number).and_then(Option::clone) {
-                    self.settle(state, &volume)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives a volume a copy of a block that others have, too.
-    fn break_sharing(&self, state: &mut State, volume: &Volume, block: u64, old: Mapping) -> Result<(), Status> {
-        let owner = volume.number.load(Relaxed);
-        let run = self.take(state, owner, 1)?;
-        volume.change_in(state.transaction);
-        let copied = self.copy(state, old.block.0, run.begin);
-        let inserted = copied
-            .and_then(|()| self.with_room(state, |metadata| metadata.insert(volume.device, VirtualBlock(block), run)));
-        if inserted.is_err() {
-            if let Some(metadata) = &mut state.metadata {
-                let _ = metadata.give_back(run);
-            }
-            return inserted;
-        }
-        let time = state.metadata.as_ref().map_or(0, |metadata| metadata.time());
-        self.note(volume, block, Entry::Mapped(Mapping { block: DataBlock(run.begin), time }));
-        // The transaction may be another than before: room may have been made by a commit.
-        volume.change_in(state.transaction);
-        volume.retired.store(state.transaction, Relaxed);
-        Ok(())
-    }
-
-    /// Copies a data block to another.
-    fn copy(&self, state: &mut State, from: u64, to: u64) -> Result<(), Status> {
-        let size = self.block_sectors;
-        let (from, to) = (from.wrapping_mul(size), to.wrapping_mul(size));
-        let room = (state.buffer.len() / 512) as u64;
-        let mut done = 0;
-        while done < size {
-            let (Some(source), Some(target)) =
-                (self.layout.data.find(from.wrapping_add(done)), self.layout.data.find(to.wrapping_add(done)))
-            else {
-                return Err(Status::IOERR);
-            };
-            let length = room.min(size.wrapping_sub(done)).min(source.sectors).min(target.sectors);
-            let Some(buffer) = state.buffer.get_mut(..(length as usize).wrapping_mul(512)) else {
-                return Err(Status::IOERR);
-            };
-            source.device.read(source.sector, buffer).map_err(status_of)?;
-            target.device.write(target.sector, buffer).map_err(status_of)?;
-            done = done.wrapping_add(length);
-        }
-        Ok(())
-    }
-
     /// Gives up whole blocks of a range.
     fn unmap(&self, state: &mut State, volume: &Arc<Volume>, deferred: &Deferred) -> Result<(), Status> {
         let size = self.block_sectors;
@@ -428,21 +266,12 @@ impl Inner {
             return Ok(());
         }
         self.settle(state, volume)?;
-        volume.change_in(state.transaction);
-        let mut block = begin;
-        while block < end {
-            // To the end of the leaf.
-            let stop = end.min((block / LEAF).wrapping_add(1).wrapping_mul(LEAF));
-            if let Some(leaf) = volume.map.leaf(&self.leaves, block) {
-                for block in block..stop {
-                    if matches!(leaf.get(block), Entry::Mapped(_)) {
-                        leaf.set(block, Entry::Hole);
-                    }
-                }
-                cpu::give_way();
-            }
-            block = stop;
+        if self.forget_range(volume, begin, end) {
+            // What a writer made young meanwhile may still be a copy of what is given up. What it makes now is not.
+            self.settle(state, volume)?;
+            self.forget_range(volume, begin, end);
         }
+        volume.change_in(state.transaction);
         let mut next = begin;
         while next < end {
             volume.retired.store(state.transaction, Relaxed);
@@ -468,6 +297,23 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// Makes holes of what is known of a range; whether something of it is young, and so stays.
+    fn forget_range(&self, volume: &Volume, begin: u64, end: u64) -> bool {
+        let (mut block, mut young) = (begin, false);
+        while block < end {
+            // To the end of the leaf.
+            let stop = end.min((block / LEAF).wrapping_add(1).wrapping_mul(LEAF));
+            if let Some(leaf) = volume.map.leaf(&self.leaves, block) {
+                for block in block..stop {
+                    young |= leaf.clear(block);
+                }
+                cpu::give_way();
+            }
+            block = stop;
+        }
+        young
     }
 
     /// A step of the first deletion.

@@ -2,14 +2,18 @@
 
 //! Young blocks: data blocks that a volume writes to and whose mapping is not in the metadata yet.
 //!
-//! What such a block held before is somebody else's. Which of its sectors were written is remembered
-//! ([`Cover`]); the others read as zeros. Before the mapping goes into the metadata (they are *settled*, see
-//! [`commit`](super::commit)) the block is sealed, its writes are waited for, and what is blank is zeroed on the device. So a block that is
-//! written to as a whole, in however many pieces, is written once.
+//! What such a block held before is somebody else's. Which of its sectors were written is remembered ([`Cover`]); the others are, for
+//! whoever reads the volume, what lies [`Under`] it: zeros if there was a hole, or the block that the volume shares with others. Before the
+//! mapping goes into the metadata (they are *settled*, see [`commit`](super::commit)) the block is sealed, its writes are waited for, and
+//! what was not written is filled in on the device ([`fill`](super::fill)). So a block that is written to as a whole, in however many
+//! pieces, is written once, and nothing is copied to be overwritten.
 //!
-//! A volume has a reserve of data blocks, from which the submitter of a write to a hole makes a young block by itself. The worker sees to
-//! it that the reserve does not run out while the pool has room, and takes it back when that is short.
+//! A volume has a reserve of data blocks, from which the submitter of a write makes young blocks by itself. The worker sees to it that the
+//! reserve does not run out while the pool has room, and takes it back when that is short.
 
+use super::layout::Area;
+use super::map::{Entry, Leaf};
+use crate::abi::engine::Piece;
 use crate::block::wait::Wait;
 use crate::pure::thin::cover::{Cover, Part};
 use crate::pure::thin::data::Run;
@@ -29,8 +33,30 @@ pub(super) fn same_shard(one: u32, other: u32) -> bool {
     one % SHARDS == other % SHARDS
 }
 
-/// In a token: the rest is the number of a young block.
+/// The token of a write to young blocks.
 pub(super) const TOKEN: u32 = 1 << 31;
+
+/// What is where a young block was not written to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Under {
+    /// Zeros: it was a hole.
+    Nothing,
+    /// What this block of the pool has, which others have, too.
+    Data(u64),
+}
+
+impl Under {
+    /// What is under a block with this entry, which a volume that has so last become an origin wants to write to; if it has to become young for
+    /// that.
+    #[inline]
+    pub(super) fn of(entry: Entry, snapped: u32) -> Option<Self> {
+        match entry {
+            Entry::Hole => Some(Self::Nothing),
+            Entry::Mapped(mapping) if mapping.time < snapped => Some(Self::Data(mapping.block.0)),
+            _ => None,
+        }
+    }
+}
 
 /// A young block.
 #[derive(Clone, Copy)]
@@ -42,6 +68,7 @@ pub(super) struct Young {
     pub(super) block: u64,
     /// Of the pool.
     pub(super) data: u64,
+    pub(super) under: Under,
     pub(super) cover: Cover,
     /// Nothing is to be written to it any more.
     sealed: bool,
@@ -49,7 +76,16 @@ pub(super) struct Young {
     next: u32,
 }
 
-const FREE: Young = Young { id: 0, owner: u32::MAX, block: 0, data: 0, cover: Cover::NONE, sealed: false, next: 0 };
+const FREE: Young = Young {
+    id: 0,
+    owner: u32::MAX,
+    block: 0,
+    data: 0,
+    under: Under::Nothing,
+    cover: Cover::NONE,
+    sealed: false,
+    next: 0,
+};
 
 struct Shard {
     slots: KVec<Young>,
@@ -70,6 +106,8 @@ struct Flight {
 pub(super) struct Fresh {
     /// The number of the first and 1, or 0.
     list: Atomic<u32>,
+    /// How many there are, sealed ones included.
+    count: Atomic<u64>,
     /// Its reserve: data blocks in a row that are taken and not used.
     begin: Atomic<u64>,
     end: Atomic<u64>,
@@ -77,7 +115,7 @@ pub(super) struct Fresh {
 
 impl Fresh {
     pub(super) const fn new() -> Self {
-        Self { list: Atomic::new(0), begin: Atomic::new(0), end: Atomic::new(0) }
+        Self { list: Atomic::new(0), count: Atomic::new(0), begin: Atomic::new(0), end: Atomic::new(0) }
     }
 
     /// Whether there are none.
@@ -85,13 +123,18 @@ impl Fresh {
     pub(super) fn is_empty(&self) -> bool {
         self.list.load(Acquire) == 0
     }
+
+    /// The data blocks that it has and that are not in the metadata.
+    pub(super) fn taken(&self) -> u64 {
+        let reserve = self.end.load(Relaxed).saturating_sub(self.begin.load(Relaxed));
+        self.count.load(Relaxed).saturating_add(reserve)
+    }
 }
 
 /// What came of making one.
 pub(super) enum Created {
-    /// It was made, and there is so much left of the reserve.
-    New { id: u32, left: u64 },
-    /// The block has an entry meanwhile.
+    New(u32),
+    /// The block has another entry meanwhile.
     Taken,
     /// The reserve is empty.
     Empty,
@@ -99,15 +142,34 @@ pub(super) enum Created {
     Full,
 }
 
-/// What is to be done for an access.
-pub(super) enum Access {
-    /// So many sectors are at this data block.
+/// Sectors of a volume that are to be written: from this one of this block on.
+pub(super) struct Write<'a> {
+    pub(super) leaf: &'a Leaf,
+    pub(super) block: u64,
+    pub(super) begin: u64,
+    pub(super) sectors: u64,
+    /// Blocks that the leaf has from this one on.
+    pub(super) most: u64,
+    /// Of the volume.
+    pub(super) snapped: u32,
+}
+
+/// Where a write may go; it is under way, and [`Youngs::wrote`] is to be called at its end.
+pub(super) struct Written {
+    pub(super) piece: Piece,
+    /// Whether new blocks were made for it.
+    pub(super) made: bool,
+    /// Blocks that are left of the reserve.
+    pub(super) left: u64,
+}
+
+/// Where the beginning of a range is that is to be read.
+pub(super) enum Read {
+    /// So many sectors are in this data block.
     Data(u64, u32),
-    /// So many sectors read as zeros.
+    /// So many read as zeros.
     Blank(u32),
-    /// It is another block by now: look at the mapping again.
-    Stale,
-    /// It has to wait.
+    /// They are being written, or it is another block by now.
     Wait,
 }
 
@@ -151,34 +213,23 @@ impl Youngs {
         self.flights.get(id as usize)
     }
 
-    /// Makes one of the next block of a volume's reserve, the first in its list, if `claim` can make it the block's entry.
-    pub(super) fn create(&self, owner: u32, of: &Fresh, block: u64, claim: impl FnOnce(u32) -> bool) -> Created {
-        let Some(mut shard) = self.shard(owner).map(|shard| shard.lock()) else { return Created::Full };
-        let (data, end) = (of.begin.load(Relaxed), of.end.load(Relaxed));
-        if data >= end {
-            return Created::Empty;
+    /// Makes one of the next block of a volume's reserve, the first in its list, if the block's entry is still what was seen.
+    pub(super) fn create(&self, owner: u32, of: &Fresh, leaf: &Leaf, block: u64, seen: Entry, under: Under) -> Created {
+        match self.shard(owner) {
+            Some(shard) => shard.lock().create(owner, of, leaf, block, seen, under),
+            None => Created::Full,
         }
-        let Some(local) = shard.free.pop() else { return Created::Full };
-        let Some(slot) = shard.slots.get_mut(local as usize) else { return Created::Full };
-        let id = slot.id;
-        *slot = Young { id, owner, block, data, next: of.list.load(Relaxed), ..FREE };
-        if !claim(id) {
-            *slot = Young { id, ..FREE };
-            let _ = shard.free.push_within_capacity(local);
-            return Created::Taken;
-        }
-        of.list.store(id.wrapping_add(1), Relaxed);
-        of.begin.store(data.wrapping_add(1), Relaxed);
-        Created::New { id, left: end.wrapping_sub(data).wrapping_sub(1) }
     }
 
-    /// Gives a volume a reserve, if it has none; what it was not given.
+    /// Gives a volume a reserve, if it has none, or this comes right behind; what it was not given.
     pub(super) fn refill(&self, owner: u32, of: &Fresh, run: Run) -> Option<Run> {
         let Some(_shard) = self.shard(owner).map(|shard| shard.lock()) else { return Some(run) };
-        if of.begin.load(Relaxed) < of.end.load(Relaxed) {
+        let (begin, end) = (of.begin.load(Relaxed), of.end.load(Relaxed));
+        if begin >= end {
+            of.begin.store(run.begin, Relaxed);
+        } else if end != run.begin {
             return Some(run);
         }
-        of.begin.store(run.begin, Relaxed);
         of.end.store(run.end, Relaxed);
         None
     }
@@ -191,41 +242,66 @@ impl Youngs {
         (!run.is_empty()).then_some(run)
     }
 
-    /// Looks at one, if it is this block of this volume.
-    fn with<T>(&self, owner: u32, id: u32, block: u64, look: impl FnOnce(&mut Young) -> T) -> Option<T> {
+    /// Where sectors that are to be written may go: as far as the blocks are young, or become so, and lie in a row on a device of `area`,
+    /// whose blocks have `size` sectors. If they cannot at all, it has to wait.
+    pub(super) fn write(&self, owner: u32, of: &Fresh, write: &Write<'_>, area: &Area, size: u64) -> Option<Written> {
         let mut shard = self.shard(owner)?.lock();
-        let slot = shard.slots.get_mut((id % PER_SHARD) as usize)?;
-        (slot.id == id && slot.owner == owner && slot.block == block).then(|| look(slot))
-    }
-
-    /// The data block of one.
-    pub(super) fn data(&self, owner: u32, id: u32, block: u64) -> Option<u64> {
-        self.with(owner, id, block, |young| young.data)
-    }
-
-    /// Sectors of a block are to be written. If they may, the write is under way, and `wrote` is to be called at its end.
-    pub(super) fn write(&self, owner: u32, id: u32, block: u64, begin: u32, end: u32) -> Access {
-        let Some(flight) = self.flight(id) else { return Access::Stale };
-        let access = self.with(owner, id, block, |young| {
-            if young.sealed || !young.cover.add(begin, end) {
-                return Access::Wait;
+        let (mut piece, mut made, mut first, mut done) = (None, false, 0_u64, 0_u64);
+        let mut sectors = write.sectors;
+        for index in 0..write.most {
+            let block = write.block.wrapping_add(index);
+            let entry = write.leaf.get(block);
+            let id = match (entry, Under::of(entry, write.snapped)) {
+                (Entry::Young(id), _) => id,
+                (_, Some(under)) => {
+                    // Behind the others it would not be in their row.
+                    if index != 0 && of.begin.load(Relaxed) != first.wrapping_add(index) {
+                        break;
+                    }
+                    let Created::New(id) = shard.create(owner, of, write.leaf, block, entry, under) else { break };
+                    made = true;
+                    id
+                }
+                _ => break,
+            };
+            let (Some(flight), Some(young)) = (self.flight(id), shard.young(owner, id, block)) else { break };
+            if young.sealed || (index != 0 && young.data != first.wrapping_add(index)) {
+                break;
+            }
+            let begin = if index == 0 { write.begin } else { 0 };
+            if index == 0 {
+                first = young.data;
+                let place = area.find(first.wrapping_mul(size).wrapping_add(begin))?;
+                sectors = sectors.min(place.sectors);
+                piece = Some(Piece { sector: place.sector, sectors: 0, lower: place.lower, token: TOKEN });
+            }
+            let end = size.min(begin.saturating_add(sectors.wrapping_sub(done)));
+            // A block has less than 2^32 sectors.
+            if !young.cover.add(begin as u32, end as u32) {
+                break;
             }
             flight.writers.fetch_add(1, Full);
-            Access::Data(young.data, end.wrapping_sub(begin))
-        });
-        access.unwrap_or(Access::Stale)
+            done = done.wrapping_add(end.wrapping_sub(begin));
+            if done >= sectors {
+                break;
+            }
+        }
+        let left = of.end.load(Relaxed).saturating_sub(of.begin.load(Relaxed));
+        piece.filter(|_| done != 0).map(|piece| Written { piece: Piece { sectors: done, ..piece }, made, left })
     }
 
-    /// Sectors of a block are to be read.
-    pub(super) fn read(&self, owner: u32, id: u32, block: u64, begin: u32, end: u32) -> Access {
-        let Some(flight) = self.flight(id) else { return Access::Stale };
-        let access = self.with(owner, id, block, |young| match young.cover.part(begin, end) {
-            Part::Blank(sectors) => Access::Blank(sectors),
+    /// Sectors of a young block are to be read.
+    pub(super) fn read(&self, owner: u32, id: u32, block: u64, begin: u32, end: u32) -> Read {
+        let (Some(flight), Some(shard)) = (self.flight(id), self.shard(owner)) else { return Read::Wait };
+        let mut shard = shard.lock();
+        let Some(young) = shard.young(owner, id, block) else { return Read::Wait };
+        match (young.cover.part(begin, end), young.under) {
+            (Part::Blank(sectors), Under::Nothing) => Read::Blank(sectors),
+            (Part::Blank(sectors), Under::Data(data)) => Read::Data(data, sectors),
             // What is being written is not there yet.
-            Part::Written(_) if flight.writers.load(Relaxed) != 0 => Access::Wait,
-            Part::Written(sectors) => Access::Data(young.data, sectors),
-        });
-        access.unwrap_or(Access::Stale)
+            (Part::Written(_), _) if flight.writers.load(Relaxed) != 0 => Read::Wait,
+            (Part::Written(sectors), _) => Read::Data(young.data, sectors),
+        }
     }
 
     /// A write to sectors of a block has ended. Any context.
@@ -262,38 +338,81 @@ impl Youngs {
 
     /// Seals the blocks of a volume, as many as there is room for in `into`, and takes them out of its list.
     pub(super) fn seal(&self, owner: u32, of: &Fresh, into: &mut KVec<Young>) {
-        let Some(shard) = self.shard(owner) else { return };
-        let mut shard = shard.lock();
+        let Some(mut shard) = self.shard(owner).map(|shard| shard.lock()) else { return };
         while into.len() < into.capacity() {
-            let Some(id) = of.list.load(Relaxed).checked_sub(1) else { break };
-            let Some(slot) = shard.slots.get_mut((id % PER_SHARD) as usize) else { break };
-            of.list.store(slot.next, Relaxed);
-            slot.sealed = true;
-            let _ = into.push_within_capacity(*slot);
+            let Some(young) = shard.seal(of) else { break };
+            let _ = into.push_within_capacity(young);
         }
+    }
+
+    /// The same of one.
+    pub(super) fn seal_one(&self, owner: u32, of: &Fresh) -> Option<Young> {
+        self.shard(owner)?.lock().seal(of)
     }
 
     /// Puts one back into its volume's list; it can be written to again.
     pub(super) fn unseal(&self, owner: u32, of: &Fresh, young: &Young) {
-        self.with(owner, young.id, young.block, |slot| {
+        let Some(mut shard) = self.shard(owner).map(|shard| shard.lock()) else { return };
+        if let Some(slot) = shard.young(owner, young.id, young.block) {
             slot.sealed = false;
             slot.next = of.list.load(Relaxed);
             of.list.store(young.id.wrapping_add(1), Relaxed);
-        });
+        }
     }
 
     /// One that was sealed is no more.
-    pub(super) fn remove(&self, owner: u32, id: u32) {
+    pub(super) fn remove(&self, owner: u32, of: &Fresh, id: u32) {
         if let Some(flight) = self.flight(id) {
             flight.failed.store(0, Relaxed);
             flight.lost.store(0, Relaxed);
         }
         let Some(shard) = self.shard(owner) else { return };
         let mut shard = shard.lock();
+        shard.free(id);
+        of.count.store(of.count.load(Relaxed).saturating_sub(1), Relaxed);
+    }
+}
+
+impl Shard {
+    /// One, if it is this block of this volume.
+    fn young(&mut self, owner: u32, id: u32, block: u64) -> Option<&mut Young> {
+        let young = self.slots.get_mut((id % PER_SHARD) as usize)?;
+        (young.id == id && young.owner == owner && young.block == block).then_some(young)
+    }
+
+    fn create(&mut self, owner: u32, of: &Fresh, leaf: &Leaf, block: u64, seen: Entry, under: Under) -> Created {
+        let (data, end) = (of.begin.load(Relaxed), of.end.load(Relaxed));
+        if data >= end {
+            return Created::Empty;
+        }
+        let Some(local) = self.free.pop() else { return Created::Full };
+        let Some(slot) = self.slots.get_mut(local as usize) else { return Created::Full };
+        let id = slot.id;
+        *slot = Young { id, owner, block, data, under, next: of.list.load(Relaxed), ..FREE };
+        if !leaf.claim(block, seen, id) {
+            self.free(id);
+            return Created::Taken;
+        }
+        of.list.store(id.wrapping_add(1), Relaxed);
+        of.begin.store(data.wrapping_add(1), Relaxed);
+        of.count.store(of.count.load(Relaxed).saturating_add(1), Relaxed);
+        Created::New(id)
+    }
+
+    /// Seals the first of a volume, and takes it out of its list.
+    fn seal(&mut self, of: &Fresh) -> Option<Young> {
+        let id = of.list.load(Relaxed).checked_sub(1)?;
+        let slot = self.slots.get_mut((id % PER_SHARD) as usize)?;
+        of.list.store(slot.next, Relaxed);
+        slot.sealed = true;
+        Some(*slot)
+    }
+
+    fn free(&mut self, id: u32) {
         let local = id % PER_SHARD;
-        if let Some(slot) = shard.slots.get_mut(local as usize) {
+        if let Some(slot) = self.slots.get_mut(local as usize) {
             *slot = Young { id, ..FREE };
         }
-        let _ = shard.free.push_within_capacity(local);
+        let _ = self.free.push_within_capacity(local);
     }
 }
