@@ -44,8 +44,9 @@ check: ## formatting, lints, layers, licences, shell, generated files
 unit: ## tests that need no root, no kernel and no network
 	@ci/tools test
 
-bench: ## instructions per I/O beside raw and dm-linear, and of thin metadata; metadata tools beside the thin-provisioning-tools
+bench: ## instructions per I/O beside raw, dm-linear and dm-thin, and of thin metadata; metadata tools beside the thin-provisioning-tools
 	@tests/perf/run
+	@tests/perf/run --suite thin
 	@tests/perf/thin-run
 	@tests/perf/metadata
 

@@ -57,11 +57,14 @@ pub struct Piece {
     pub sector: u64,
     /// How far that holds; may be more than was asked for.
     pub sectors: u64,
-    /// Index of the lower device.
+    /// Index of the lower device, or [`ORIGIN`].
     pub lower: u32,
     /// Not 0: the engine is to be told when the piece has ended.
     pub token: u32,
 }
+
+/// In place of the index of a lower device: the volume's [origin](ObjectConfig::origin).
+pub const ORIGIN: u32 = u32::MAX;
 
 /// Answer of [`ObjectOps::map`] and [`ObjectOps::flush`], besides each `blk_status_t`: the engine keeps the request.
 pub const DEFERRED: u32 = 0x100;
@@ -97,6 +100,8 @@ pub struct ObjectConfig {
     pub config: *const u8,
     /// Context of the object of its pool, or null.
     pub pool: *mut c_void,
+    /// Of a volume of a pool: a device that is read where the volume has nothing of its own, and never written to; or null.
+    pub origin: *const LowerInfo,
     /// How many lower devices.
     pub lower_count: u32,
     /// Bytes of configuration.

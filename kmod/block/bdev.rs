@@ -59,6 +59,20 @@ impl<H: Holder> Operations<H> {
     }
 }
 
+/// The number of the block device behind a file descriptor of the calling process. EBADF, ENOTBLK.
+pub fn device_of(fd: i32) -> Result<u32> {
+    let file = LocalFile::fget(u32::try_from(fd).map_err(|_| EBADF)?).map_err(|_| EBADF)?;
+    // SAFETY: The file is held; its inode and the two fields do not change.
+    let (mode, device) = unsafe {
+        let inode = (*file.as_ptr()).f_inode;
+        ((*inode).i_mode, (*inode).i_rdev)
+    };
+    match u32::from(mode) & bindings::S_IFMT {
+        bindings::S_IFBLK => Ok(device),
+        _ => Err(ENOTBLK),
+    }
+}
+
 /// Sizes that tables are checked against.
 #[derive(Clone, Copy)]
 pub struct Geometry {
@@ -73,16 +87,7 @@ impl Lower {
     ///
     /// Errors: EBADF, ENOTBLK, EBUSY (somebody else holds it), EROFS, EOPNOTSUPP (zoned), what its driver says.
     pub fn open<H: Holder>(fd: i32, writable: bool, holder: &Arc<H>) -> Result<Self> {
-        let file = LocalFile::fget(u32::try_from(fd).map_err(|_| EBADF)?).map_err(|_| EBADF)?;
-        // SAFETY: The file is held; its inode and the two fields do not change.
-        let (mode, device) = unsafe {
-            let inode = (*file.as_ptr()).f_inode;
-            ((*inode).i_mode, (*inode).i_rdev)
-        };
-        if u32::from(mode) & bindings::S_IFMT != bindings::S_IFBLK {
-            return Err(ENOTBLK);
-        }
-        Self::open_device(device, writable, holder)
+        Self::open_device(device_of(fd)?, writable, holder)
     }
 
     fn open_device<H: Holder>(device: u32, writable: bool, holder: &Arc<H>) -> Result<Self> {

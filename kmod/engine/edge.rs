@@ -377,12 +377,17 @@ unsafe fn with_config<T>(config: &ObjectConfig, with: impl FnOnce(&Config<'_>) -
         (slice(config.lowers, config.lower_count as usize), slice(config.config, config.config_len as usize))
     };
     let mut lowers = KVec::with_capacity(infos.len(), GFP_KERNEL)?;
-    for &engine::LowerInfo { size, bdev, logical_block, read_only } in infos {
+    let lower = |&engine::LowerInfo { size, bdev, logical_block, read_only }: &engine::LowerInfo| {
         // SAFETY: By contract.
         let device = unsafe { Device::new(bdev) }.ok_or(EINVAL)?;
-        lowers.push(Lower { size, logical_block, device, read_only: read_only != 0 }, GFP_KERNEL)?;
+        Ok::<_, Error>(Lower { size, logical_block, device, read_only: read_only != 0 })
+    };
+    for info in infos {
+        lowers.push(lower(info)?, GFP_KERNEL)?;
     }
-    with(&Config { size: config.size, lowers: &lowers, bytes, read_only: config.read_only != 0 })
+    // SAFETY: By contract: null, or valid.
+    let origin = unsafe { config.origin.as_ref() }.map(lower).transpose()?;
+    with(&Config { size: config.size, lowers: &lowers, bytes, read_only: config.read_only != 0, origin })
 }
 
 /// # Safety

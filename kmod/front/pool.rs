@@ -5,7 +5,7 @@
 
 use super::edge::{Engine, Pool, Version};
 use super::notice::{Label, Notices};
-use super::registry::{config_of, open_lowers, State};
+use super::registry::{config_of, none, open_lowers, Below, State};
 use super::volume::Lowers;
 use crate::abi::uapi;
 use crate::block::bdev::Lower;
@@ -77,7 +77,8 @@ fn prepare(
     lowers: &Lowers,
     read_only: bool,
 ) -> Result<Arc<Pool>> {
-    config_of(notices, 0, config, lowers, read_only, core::ptr::null_mut(), |config| {
+    let below = Below { lowers, origin: &*none()? };
+    config_of(notices, 0, config, &below, read_only, core::ptr::null_mut(), |config| {
         Ok(Arc::new(engine.prepare_pool(config, notices)?, GFP_KERNEL)?)
     })
 }
@@ -158,7 +159,8 @@ impl State {
         for &fd in fds.get(had..).unwrap_or_default() {
             entry.lowers.push(Lower::open(fd, !entry.read_only, &entry.notices)?)?;
         }
-        config_of(&entry.notices, 0, &config, &entry.lowers, entry.read_only, core::ptr::null_mut(), |config| {
+        let below = Below { lowers: &entry.lowers, origin: &*none()? };
+        config_of(&entry.notices, 0, &config, &below, entry.read_only, core::ptr::null_mut(), |config| {
             object.reload(config)
         })?;
         entry.config = config;

@@ -11,7 +11,7 @@ use super::volume::{Live, Lowers, Volume};
 use super::{Front, DRAIN_MS};
 use crate::abi::engine::{LowerInfo, ObjectConfig, TEXT};
 use crate::abi::{errno, uapi};
-use crate::block::bdev::{Lower, LowerSet};
+use crate::block::bdev::{device_of, Lower, LowerSet};
 use crate::block::clock;
 use crate::block::gendisk::Disk;
 use crate::block::queue_limits::QueueLimits;
@@ -47,6 +47,8 @@ pub struct Entry {
     pub read_only: bool,
     pub config: KVVec<u8>,
     pub lowers: Lowers,
+    /// What is below it besides, see [`Live::origin`].
+    pub origin: Lowers,
     /// Version of the engine that drives it; `None` if it is dead.
     pub engine: Option<Version>,
     pub suspended_since: u64,
@@ -228,38 +230,36 @@ impl State {
         let notices = Notices::new(creation.uuid, creation.target, label)?;
         let table = &creation.table;
         let engine = self.engine(&version).ok_or(ENODEV)?;
-        let (lowers, limits, mut object) = match pool {
+        let (lowers, origin, limits) = match pool {
             None => {
                 let lowers = open_lowers(&table.fds, !creation.read_only, &notices, table.fds.len())?;
                 let limits = QueueLimits::stack(lowers.iter());
-                let object = prepare(engine, &notices, table.size, &table.config, &lowers, creation.read_only, None)?;
-                (lowers, limits, object)
+                (lowers, none()?, limits)
             }
             Some(pool) => {
-                if !table.fds.is_empty() {
-                    return Err(EINVAL);
-                }
                 if pool.read_only && !creation.read_only {
                     return Err(EROFS);
                 }
                 let lowers = pool.lowers.clone();
                 self.check_awake(&lowers)?;
-                let limits = pool_limits(pool.object()?, &lowers);
-                let object = Some(&**pool.object()?);
-                let object = prepare(engine, &notices, table.size, &table.config, &lowers, creation.read_only, object)?;
-                (lowers, limits, object)
+                let origin = self.open_origin(&table.fds, &creation.pool, &notices)?;
+                let limits = pool_limits(pool.object()?, &lowers, &origin);
+                (lowers, origin, limits)
             }
         };
+        let below = Below { lowers: &lowers, origin: &origin };
+        let pool = pool.map(pool::Entry::object).transpose()?.map(|pool| &**pool);
+        let mut object = prepare(engine, &notices, table.size, &table.config, &below, creation.read_only, pool)?;
         object.load()?;
         let index = self.free_index();
-        let live = Live { object: Some(object), lowers: lowers.clone() };
+        let live = Live { object: Some(object), lowers: lowers.clone(), origin: origin.clone() };
         let name = CString::try_from_fmt(kernel::prelude::fmt!("stor{index}"))?;
         let mut disk = Disk::new(&front.operations, &limits, &name, Volume::new(notices)?, live)?;
         if creation.read_only {
             disk.set_read_only(true);
         }
         // From here on somebody may have the node open; until this is settled he waits.
-        let shown = show_disk(&mut disk, table.size / 512).and_then(|()| link(&mut disk, &lowers));
+        let shown = show_disk(&mut disk, table.size / 512).and_then(|()| link(&mut disk, &below));
         disk.driver().settle(shown.is_ok());
         shown?;
         let entry = Entry {
@@ -269,6 +269,7 @@ impl State {
             read_only: creation.read_only,
             config: creation.table.config,
             lowers,
+            origin,
             engine: Some(version),
             suspended_since: 0,
             pool: creation.pool,
@@ -334,6 +335,11 @@ impl State {
 
     /// EBUSY to make an open volume read-only, EROFS to make one writable whose lower devices are not.
     pub fn set_read_only(&mut self, uuid: &[u8; 16], read_only: bool) -> Result {
+        let entry = self.find(uuid)?;
+        if !read_only && entry.pool != NO_POOL {
+            // It may have become so by its policy, of which only the engine knows.
+            self.change_live(entry, entry.size, &entry.config)?;
+        }
         let entry = self.find_mut(uuid)?;
         if read_only == entry.read_only {
             return Ok(());
@@ -371,10 +377,11 @@ impl State {
             return Err(EBUSY);
         }
         let engine = self.engine(&version).ok_or(ENODEV)?;
-        let object = prepare(engine, entry.notices(), table.size, &table.config, &lowers, entry.read_only, None)?;
+        let below = Below { lowers: &lowers, origin: &entry.origin.clone() };
+        let object = prepare(engine, entry.notices(), table.size, &table.config, &below, entry.read_only, None)?;
         let entry = self.volumes.get_mut(index).ok_or(ENXIO)?;
         let old_links = entry.disk.links();
-        let swapped = link(&mut entry.disk, &lowers).and_then(|()| entry.swap(object, &lowers, &limits, table.size));
+        let swapped = link(&mut entry.disk, &below).and_then(|()| entry.swap(object, &lowers, &limits, table.size));
         match swapped {
             Ok(old) => drop(old),
             Err(error) => {
@@ -399,18 +406,12 @@ impl State {
             return Err(EINVAL);
         }
         let entry = self.volumes.get(index).ok_or(ENXIO)?;
-        let pool = self.find_pool(&entry.pool)?.object()?.context();
         let size = table.size;
         let (smaller, old) = (size < entry.size, entry.size);
         if smaller {
             entry.disk.set_capacity(size / 512);
         }
-        let notices = entry.notices();
-        let changed = config_of(notices, size, &table.config, &entry.lowers, entry.read_only, pool, |config| {
-            // The object is changed in place; its disk's queue keeps it there.
-            entry.disk.with_live(|live| live.object.as_ref().ok_or(ENODEV)?.change(config))
-        });
-        match changed {
+        match self.change_live(entry, size, &table.config) {
             Ok(true) => {}
             refused => {
                 if smaller {
@@ -431,6 +432,15 @@ impl State {
         Ok(())
     }
 
+    /// Changes the object of a volume of a pool in place; whether it can be.
+    fn change_live(&self, entry: &Entry, size: u64, config: &[u8]) -> Result<bool> {
+        let pool = self.find_pool(&entry.pool)?.object()?.context();
+        config_of(entry.notices(), size, config, &entry.below(), entry.read_only, pool, |config| {
+            // Its disk's queue keeps it there.
+            entry.disk.with_live(|live| live.object.as_ref().ok_or(ENODEV)?.change(config))
+        })
+    }
+
     /// EBUSY if I/O to these devices would wait for the state lock, because a volume that they are is suspended.
     pub fn check_awake(&self, lowers: &LowerSet) -> Result {
         let mut pending = KVec::new();
@@ -442,8 +452,44 @@ impl State {
                 if below.disk.is_held() {
                     return Err(EBUSY);
                 }
-                for lower in below.lowers.iter() {
+                for lower in below.below().iter() {
                     pending.push(lower.device(), GFP_KERNEL)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the device that a volume of a pool is to be read from where it has nothing of its own, if there is one. Volumes may
+    /// share it: they only read. It tells the first of them that it is gone.
+    fn open_origin(&self, fds: &[i32], pool: &[u8; 16], notices: &Arc<Notices>) -> Result<Lowers> {
+        let &[fd] = fds else { return if fds.is_empty() { none() } else { Err(EINVAL) } };
+        let device = device_of(fd)?;
+        self.check_origin(device, pool)?;
+        let shared = |entry: &Entry| entry.origin.get(0).is_some_and(|origin| origin.device() == device);
+        match self.volumes.iter().find(|entry| shared(entry)) {
+            Some(entry) => Ok(entry.origin.clone()),
+            None => open_lowers(fds, false, notices, 1),
+        }
+    }
+
+    /// ELOOP if reading this device might wait for this pool, which will read it while others wait for the pool.
+    fn check_origin(&self, device: u32, pool: &[u8; 16]) -> Result {
+        let (mut pending, mut pools) = (KVec::new(), KVec::new());
+        pending.push(device, GFP_KERNEL)?;
+        while let Some(device) = pending.pop() {
+            let Some(entry) = self.volumes.iter().find(|entry| entry.disk.device() == device) else { continue };
+            for lower in entry.below().iter() {
+                pending.push(lower.device(), GFP_KERNEL)?;
+            }
+            if entry.pool == *pool {
+                return Err(errno::ELOOP.into());
+            }
+            if entry.pool != NO_POOL && !pools.contains(&entry.pool) {
+                pools.push(entry.pool, GFP_KERNEL)?;
+                for origin in self.volumes.iter().filter(|other| other.pool == entry.pool).flat_map(|v| v.origin.iter())
+                {
+                    pending.push(origin.device(), GFP_KERNEL)?;
                 }
             }
         }
@@ -462,7 +508,7 @@ impl State {
                 return Err(errno::ELOOP.into());
             }
             for other in self.volumes.iter().filter(|other| other.disk.device() == device) {
-                for lower in other.lowers.iter() {
+                for lower in other.below().iter() {
                     pending.push(lower.device(), GFP_KERNEL)?;
                 }
             }
@@ -499,12 +545,17 @@ impl Entry {
         flag(self.read_only, uapi::STOR_STATE_READ_ONLY)
             | flag(self.disk.is_held(), uapi::STOR_STATE_SUSPENDED)
             | flag(self.engine.is_none(), uapi::STOR_STATE_DEAD)
-            | flag(self.lowers.iter().any(Lower::is_gone), uapi::STOR_STATE_LOWER_GONE)
+            | flag(self.below().iter().any(Lower::is_gone), uapi::STOR_STATE_LOWER_GONE)
+    }
+
+    /// The devices below it.
+    pub fn below(&self) -> Below<'_> {
+        Below { lowers: &self.lowers, origin: &self.origin }
     }
 
     /// Makes an object for this volume on an engine.
     pub fn prepare(&self, engine: &Engine, pool: Option<&Pool>) -> Result<Object> {
-        prepare(engine, self.notices(), self.size, &self.config, &self.lowers, self.read_only, pool)
+        prepare(engine, self.notices(), self.size, &self.config, &self.below(), self.read_only, pool)
     }
 
     /// Notes which engine drives the volume now, or that none does.
@@ -532,7 +583,11 @@ impl Entry {
         let done = hand_over(&mut live.object, new);
         let dead = live.object.is_none();
         let swapped = done.and_then(|old| match update.commit(&frozen, limits) {
-            Ok(()) => Ok(Live { object: old, lowers: core::mem::replace(&mut frozen.live().lowers, lowers.clone()) }),
+            Ok(()) => Ok(Live {
+                object: old,
+                lowers: core::mem::replace(&mut frozen.live().lowers, lowers.clone()),
+                origin: frozen.live().origin.clone(),
+            }),
             Err(error) => {
                 if let Some(old) = old {
                     drop(hand_over(&mut frozen.live().object, old));
@@ -629,14 +684,39 @@ pub fn open_lowers(fds: &[i32], writable: bool, notices: &Arc<Notices>, room: us
     Ok(Arc::new(lowers, GFP_KERNEL)?)
 }
 
-fn link(disk: &mut Disk<Volume>, lowers: &LowerSet) -> Result {
-    lowers.iter().try_for_each(|lower| disk.link(lower))
+/// No lower devices.
+pub fn none() -> Result<Lowers> {
+    Ok(Arc::new(LowerSet::with_capacity(0)?, GFP_KERNEL)?)
+}
+
+fn link(disk: &mut Disk<Volume>, below: &Below<'_>) -> Result {
+    below.iter().try_for_each(|lower| disk.link(lower))
+}
+
+/// What is below a volume or a pool.
+#[derive(Clone, Copy)]
+pub struct Below<'a> {
+    pub lowers: &'a LowerSet,
+    pub origin: &'a LowerSet,
+}
+
+impl<'a> Below<'a> {
+    /// All of it.
+    pub fn iter(&self) -> impl Iterator<Item = &'a Lower> {
+        core::iter::Iterator::chain(self.lowers.iter(), self.origin.iter())
+    }
+
+    /// How many devices.
+    pub fn count(&self) -> usize {
+        self.lowers.count().saturating_add(self.origin.count())
+    }
 }
 
 /// The limits of a volume of a pool.
-fn pool_limits(pool: &Pool, lowers: &LowerSet) -> QueueLimits {
+fn pool_limits(pool: &Pool, lowers: &LowerSet, origin: &LowerSet) -> QueueLimits {
     let data = lowers.iter().enumerate().filter(|(index, _)| pool.data & (1 << (index % 64)) != 0);
-    QueueLimits::stack(data.map(|(_, lower)| lower)).of_pool(pool.block_size)
+    let all = core::iter::Iterator::chain(data.map(|(_, lower)| lower), origin.iter());
+    QueueLimits::stack(all).of_pool(pool.block_size)
 }
 
 fn prepare(
@@ -644,12 +724,12 @@ fn prepare(
     notices: &Notices,
     size: u64,
     config: &[u8],
-    lowers: &LowerSet,
+    below: &Below<'_>,
     read_only: bool,
     pool: Option<&Pool>,
 ) -> Result<Object> {
     let pool = pool.map_or(core::ptr::null_mut(), Pool::context);
-    config_of(notices, size, config, lowers, read_only, pool, |config| engine.prepare(config))
+    config_of(notices, size, config, below, read_only, pool, |config| engine.prepare(config))
 }
 
 /// Tells `with` what an object is to be made of.
@@ -657,22 +737,25 @@ pub fn config_of<T>(
     notices: &Notices,
     size: u64,
     config: &[u8],
-    lowers: &LowerSet,
+    below: &Below<'_>,
     read_only: bool,
     pool: *mut core::ffi::c_void,
     with: impl FnOnce(&ObjectConfig) -> Result<T>,
 ) -> Result<T> {
-    let mut infos = KVec::with_capacity(lowers.count(), GFP_KERNEL)?;
-    for lower in lowers.iter() {
+    let info = |lower: &Lower| {
         let geometry = lower.geometry();
-        let info = LowerInfo {
+        LowerInfo {
             size: geometry.size,
             bdev: lower.as_ptr().cast(),
             logical_block: geometry.logical_block,
             read_only: u32::from(!lower.is_writable()),
-        };
-        infos.push(info, GFP_KERNEL)?;
+        }
+    };
+    let mut infos = KVec::with_capacity(below.lowers.count(), GFP_KERNEL)?;
+    for lower in below.lowers.iter() {
+        infos.push(info(lower), GFP_KERNEL)?;
     }
+    let origin = below.origin.get(0).map(info);
     let mut target = [0; TEXT];
     for (to, from) in target.iter_mut().zip(notices.target()) {
         *to = from;
@@ -684,6 +767,7 @@ pub fn config_of<T>(
         lowers: infos.as_ptr(),
         config: config.as_ptr(),
         pool,
+        origin: origin.as_ref().map_or(core::ptr::null(), |origin| origin),
         lower_count: infos.len() as u32,
         config_len: config.len() as u32,
         read_only: u32::from(read_only),

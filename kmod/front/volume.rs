@@ -4,6 +4,7 @@
 
 use super::edge::{Mapped, Object};
 use super::notice::Notices;
+use crate::abi::engine::ORIGIN;
 use crate::block::bdev::{Lower, LowerSet};
 use crate::block::bio_set::BioSet;
 use crate::block::request::{Answer, Op, Range, Request};
@@ -21,6 +22,8 @@ pub struct Live {
     /// Drives the volume; `None` if it is dead.
     pub object: Option<Object>,
     pub lowers: Lowers,
+    /// The device that a volume of a pool is read from where it has nothing of its own; or none.
+    pub origin: Lowers,
 }
 
 impl Live {
@@ -33,7 +36,11 @@ impl Live {
     fn map(&self, range: Range) -> Result<Answer<'_>, Status> {
         Ok(match self.object()?.map(range)? {
             Mapped::At(piece) => Answer::At {
-                lower: self.lowers.get(piece.lower as usize).ok_or(Status::IOERR)?,
+                lower: match piece.lower {
+                    ORIGIN => self.origin.get(0),
+                    index => self.lowers.get(index as usize),
+                }
+                .ok_or(Status::IOERR)?,
                 sector: piece.sector,
                 sectors: piece.sectors,
                 token: piece.token,

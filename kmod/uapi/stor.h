@@ -139,7 +139,9 @@ struct stor_pool_config {
  * loaded, ELOOP the volume would stand on itself, EROFS a lower device is
  * read-only and the volume is not, E2BIG too many volumes/lowers/bytes.
  * With a pool: ENXIO no pool has that UUID, ENOENT the pool has no such device,
- * EBUSY another volume is that device, or it is being deleted.
+ * EBUSY another volume is that device, or it is being deleted. It has one lower
+ * device or none: one that is read, and never written to, where the volume has
+ * no blocks of its own; behind its end there are zeros. Volumes may share it.
  */
 #define STOR_CREATE_READ_ONLY	(1U << 0)
 

@@ -37,6 +37,8 @@ pub struct Config<'a> {
     pub bytes: &'a [u8],
     /// Nothing is to be written.
     pub read_only: bool,
+    /// A device that a volume of a pool is read from where it has nothing of its own.
+    pub origin: Option<Lower>,
 }
 
 /// Where the beginning of a range is.

@@ -138,7 +138,7 @@ fn info(entry: &Entry) -> uapi::stor_volume_info {
         minor,
         state: entry.state(),
         open_count: entry.disk.driver().open_count(),
-        lower_count: entry.lowers.count() as u32,
+        lower_count: entry.below().count() as u32,
     }
 }
 
@@ -164,7 +164,7 @@ pub(super) fn status(front: &Front, call: &Call) -> Result {
     {
         let state = front.lock();
         let entry = state.find(&argument.uuid)?;
-        for lower in entry.lowers.iter() {
+        for lower in entry.below().iter() {
             let (major, minor) = major_minor(lower.device());
             let mut row = uapi::stor_lower_status {
                 major,

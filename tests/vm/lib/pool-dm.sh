@@ -6,6 +6,12 @@ read -r metadata data <<<"$POOL_DISKS"
 
 message() { dmsetup message pool 0 "$*"; }
 
+# durably COMMAND…: send a message that ends with a commit, which it is answered after even if that has failed
+durably() {
+	message "$@"
+	[[ $(dmsetup status pool) =~ \ (rw|out_of_data_space)\  ]]
+}
+
 pool_create() {
 	dd if=/dev/zero of="$metadata" bs=4k count=1 oflag=direct conv=fsync status=none
 	pool_open
@@ -52,13 +58,13 @@ volume_nodes() { printf '/dev/mapper/%s\n' "$@"; }
 
 volume_delete() {
 	dmsetup remove --retry "$1"
-	message delete "${1#v}"
+	durably delete "${1#v}"
 }
 
 snapshot_create() {
 	local status=0
 	dmsetup suspend --nolockfs "$1"
-	message create_snap "${2#v}" "${1#v}" || status=$?
+	durably create_snap "${2#v}" "${1#v}" || status=$?
 	dmsetup resume "$1"
 	((status == 0)) || return "$status"
 	volume_open "$2"

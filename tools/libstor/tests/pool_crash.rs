@@ -36,7 +36,7 @@ fn stor(state: &Path) -> Stor {
 }
 
 fn thin(name: &str) -> NewThin {
-    NewThin { name: name.into(), pool: "tank".into(), size: Bytes(8 * MIB), ..NewThin::default() }
+    NewThin { name: name.into(), pool: "tank".into(), size: Some(Bytes(8 * MIB)), ..NewThin::default() }
 }
 
 fn snapshot(volume: &str, name: &str) -> NewSnapshot {

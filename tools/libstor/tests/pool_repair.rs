@@ -26,7 +26,8 @@ impl World {
         let devices = vec!["/dev/vda".into()];
         stor.create_pool(&NewPool { name: "tank".into(), devices, ..NewPool::default() }).unwrap();
         for name in ["one", "two"] {
-            let new = NewThin { name: name.into(), pool: "tank".into(), size: Bytes(8 * MIB), ..NewThin::default() };
+            let new =
+                NewThin { name: name.into(), pool: "tank".into(), size: Some(Bytes(8 * MIB)), ..NewThin::default() };
             stor.create_thin(&new).unwrap();
         }
         let mut kernel: serde_json::Value = serde_json::from_str(&fs::read_to_string(&world.0).unwrap()).unwrap();

@@ -273,6 +273,7 @@ fn settings(settings: &ThinSettings, read_only: Option<bool>, auto: Option<bool>
         reservation: *reservation,
         auto,
         labels: labels.clone(),
+        origin: None,
     }
 }
 
@@ -282,6 +283,7 @@ fn change(request: &VolumeChange) -> Result<libstor::volume::Change> {
             name,
             devices,
             pool,
+            origin,
             size,
             uuid,
             read_only,
@@ -292,11 +294,12 @@ fn change(request: &VolumeChange) -> Result<libstor::volume::Change> {
         } => {
             let stor = connect(change.dry_run)?;
             let settings = settings(thin, read_only.then_some(true), None);
-            match (pool, size) {
-                (Some(pool), Some(size)) => stor.create_thin(&NewThin {
+            match pool {
+                Some(pool) => stor.create_thin(&NewThin {
                     name: name.clone(),
                     pool: pool.clone(),
                     size: *size,
+                    origin: origin.clone(),
                     uuid: *uuid,
                     settings,
                     if_missing: *if_missing,
@@ -342,9 +345,9 @@ fn change(request: &VolumeChange) -> Result<libstor::volume::Change> {
         VolumeChange::Remove { volume, if_exists, change } => {
             connect(change.dry_run)?.remove(&volume.volume, *if_exists)
         }
-        VolumeChange::Set { volume, read_only, auto, settings: thin, change } => {
+        VolumeChange::Set { volume, read_only, auto, origin, settings: thin, change } => {
             let on = |value: &Option<OnOff>| value.map(|value| value == OnOff::On);
-            let settings = settings(thin, on(read_only), on(auto));
+            let settings = VolumeSettings { origin: origin.clone(), ..settings(thin, on(read_only), on(auto)) };
             if settings.is_empty() {
                 return Err(Error::new(Kind::Usage, "nothing is to be set").help("see 'storctl volume set --help'"));
             }

@@ -8,10 +8,10 @@
 //! 3. The metadata engine commits: the data devices are flushed first, so a mapping is durable only after its data.
 //! 4. Blocks that nobody has any more are discarded below, and can be taken again after that.
 
-use super::fill::Gap;
+use super::fill::{From, Gap};
 use super::map::Entry;
 use super::pool::{Inner, State};
-use super::volume::Volume;
+use super::volume::{Origin, Volume};
 use super::young::{Under, Young};
 use crate::abi::uapi;
 use crate::block::deferred::DeferredList;
@@ -92,11 +92,11 @@ impl Inner {
 
     /// Fills what was not written of blocks that are sealed. Those that cannot be filled are lost, and the volume's next flush tells of it.
     fn fill_all(&self, state: &mut State, volume: &Volume, sealed: &mut KVec<Young>) {
-        if self.fill_some(state, sealed).is_ok() {
+        if self.fill_some(state, volume.origin, sealed).is_ok() {
             return;
         }
         sealed.retain(|young| {
-            let filled = self.fill_some(state, core::slice::from_ref(young)).is_ok();
+            let filled = self.fill_some(state, volume.origin, core::slice::from_ref(young)).is_ok();
             if !filled {
                 volume.spoiled.store(1, Release);
                 self.drop_one(state, volume, young);
@@ -105,7 +105,7 @@ impl Inner {
         });
     }
 
-    fn fill_some(&self, state: &mut State, sealed: &[Young]) -> Result {
+    fn fill_some(&self, state: &mut State, origin: Option<Origin>, sealed: &[Young]) -> Result {
         let size = self.block_sectors;
         let mut lost = Ok(());
         let gaps = sealed.iter().flat_map(|young| {
@@ -115,16 +115,23 @@ impl Inner {
                 lost = Err(error);
             }
             let failed = failed.ok().flatten().map(|(begin, end)| begin..end);
-            core::iter::Iterator::chain(young.cover.blanks(size as u32), failed).map(|blank| {
-                let begin = u64::from(blank.start);
-                Gap {
+            core::iter::Iterator::chain(young.cover.blanks(size as u32), failed).flat_map(move |blank| {
+                let (begin, end) = (u64::from(blank.start), u64::from(blank.end));
+                let sector = young.block.wrapping_mul(size).wrapping_add(begin);
+                let (first, length) = match (young.under, origin) {
+                    (Under::Data(data), _) => (From::Data(data.wrapping_mul(size).wrapping_add(begin)), u64::MAX),
+                    (Under::Nothing, None) => (From::Zeros, u64::MAX),
+                    (Under::Nothing, Some(origin)) => {
+                        (From::Device(origin.device, sector), origin.sectors.saturating_sub(sector))
+                    }
+                };
+                // Behind the end of the origin there are zeros.
+                let middle = begin.saturating_add(length).min(end);
+                [(begin, middle, first), (middle, end, From::Zeros)].map(|(begin, end, from)| Gap {
                     to: young.data.wrapping_mul(size).wrapping_add(begin),
-                    sectors: u64::from(blank.end.saturating_sub(blank.start)),
-                    from: match young.under {
-                        Under::Nothing => None,
-                        Under::Data(data) => Some(data.wrapping_mul(size).wrapping_add(begin)),
-                    },
-                }
+                    sectors: end.saturating_sub(begin),
+                    from,
+                })
             })
         });
         state.filler.fill(&self.layout.data, gaps)?;

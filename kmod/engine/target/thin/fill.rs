@@ -18,8 +18,17 @@ pub(super) struct Gap {
     /// The first.
     pub(super) to: u64,
     pub(super) sectors: u64,
-    /// What it is to be a copy of; else it is zeroed.
-    pub(super) from: Option<u64>,
+    pub(super) from: From,
+}
+
+/// What a gap is filled with.
+#[derive(Clone, Copy)]
+pub(super) enum From {
+    Zeros,
+    /// What is from this sector of the pool's data on.
+    Data(u64),
+    /// What is from this sector of a device on.
+    Device(Device, u64),
 }
 
 /// A part of a gap that is on one device, and so is what it is a copy of.
@@ -59,22 +68,31 @@ impl Filler {
                 let place = area.find(gap.to).ok_or(EIO)?;
                 let mut step =
                     Step { to: (place.device, place.sector), from: None, sectors: gap.sectors.min(place.sectors) };
-                if let Some(from) = gap.from {
-                    let place = area.find(from).ok_or(EIO)?;
-                    step.from = Some((place.device, place.sector));
-                    step.sectors = step.sectors.min(place.sectors).min(COPY);
-                    gap.from = Some(from.wrapping_add(step.sectors));
-                    if copies == COPIES {
-                        self.run()?;
-                        copies = 0;
+                match &mut gap.from {
+                    From::Zeros => {}
+                    From::Data(from) => {
+                        let place = area.find(*from).ok_or(EIO)?;
+                        step.from = Some((place.device, place.sector));
+                        step.sectors = step.sectors.min(place.sectors).min(COPY);
+                        *from = from.wrapping_add(step.sectors);
                     }
-                    copies = copies.wrapping_add(1);
+                    From::Device(device, from) => {
+                        step.from = Some((*device, *from));
+                        step.sectors = step.sectors.min(COPY);
+                        *from = from.wrapping_add(step.sectors);
+                    }
                 }
+                let copied = step.from.is_some();
+                if copied && copies == COPIES {
+                    self.run()?;
+                    copies = 0;
+                }
+                copies = copies.wrapping_add(usize::from(copied));
                 gap.to = gap.to.wrapping_add(step.sectors);
                 gap.sectors = gap.sectors.wrapping_sub(step.sectors);
                 if let Err(refused) = self.steps.push_within_capacity(step) {
                     self.run()?;
-                    copies = usize::from(gap.from.is_some());
+                    copies = usize::from(copied);
                     self.steps.push_within_capacity(refused.0)?;
                 }
             }

@@ -8,11 +8,12 @@ use super::epoch::Epoch;
 use super::map::{Entry, Map, BLOCKS_MAX, LEAF};
 use super::pool::{Inner, ThinPool};
 use super::young::{Fresh, Read, Under, Write, TOKEN};
-use crate::abi::engine::Piece;
+use crate::abi::engine::{Piece, ORIGIN};
 use crate::abi::errno;
 use crate::abi::uapi::{self, stor_thin_config};
 use crate::block::clock;
 use crate::block::deferred::Ask;
+use crate::block::io::Device;
 use crate::block::status::Status;
 use kernel::bindings;
 use kernel::prelude::*;
@@ -54,6 +55,15 @@ pub(super) struct Volume {
     pub(super) stopped: Atomic<u32>,
     /// Data blocks of the pool that nobody else gets.
     pub(super) reservation: Atomic<u64>,
+    /// What is read where it has no blocks.
+    pub(super) origin: Option<Origin>,
+}
+
+/// A device that is only read.
+#[derive(Clone, Copy)]
+pub(super) struct Origin {
+    pub(super) device: Device,
+    pub(super) sectors: u64,
 }
 
 /// A volume's object.
@@ -102,6 +112,7 @@ impl Target for Thin {
             timeout: Atomic::new(thin.timeout),
             stopped: Atomic::new(0),
             reservation: Atomic::new(pool.inner.blocks_of(thin.reservation)),
+            origin: config.origin.map(|origin| Origin { device: origin.device, sectors: origin.size / 512 }),
         };
         Ok(KBox::new(Self { pool, volume: Arc::new(volume, GFP_KERNEL)? }, GFP_KERNEL)?)
     }
@@ -238,7 +249,7 @@ impl Thin {
             Entry::Hole => {
                 let blocks = (1..most).take_while(|&more| leaf.get(block.wrapping_add(more)) == Entry::Hole).count();
                 let sectors = (blocks as u64).wrapping_add(1).wrapping_mul(size).wrapping_sub(offset);
-                Some(Mapped::Nowhere(sectors))
+                Some(self.nowhere(sector, sectors, token))
             }
             Entry::Young(id) => {
                 // A block has less than 2^32 sectors.
@@ -250,7 +261,7 @@ impl Thin {
                         let sectors = u64::from(sectors).min(place.sectors);
                         Some(Mapped::At(Piece { sector: place.sector, sectors, lower: place.lower, token }))
                     }
-                    Read::Blank(sectors) => Some(Mapped::Nowhere(u64::from(sectors))),
+                    Read::Blank(sectors) => Some(self.nowhere(sector, u64::from(sectors), token)),
                     Read::Wait => None,
                 }
             }
@@ -269,6 +280,15 @@ impl Thin {
                 let sectors = blocks.wrapping_mul(size).wrapping_sub(offset).min(place.sectors);
                 Some(Mapped::At(Piece { sector: place.sector, sectors, lower: place.lower, token }))
             }
+        }
+    }
+
+    /// What sectors have for which there is no block: zeros, or what the origin has.
+    #[inline]
+    fn nowhere(&self, sector: u64, sectors: u64, token: u32) -> Mapped {
+        match self.volume.origin.map(|origin| origin.sectors.saturating_sub(sector).min(sectors)) {
+            None | Some(0) => Mapped::Nowhere(sectors),
+            Some(sectors) => Mapped::At(Piece { sector, sectors, lower: ORIGIN, token }),
         }
     }
 

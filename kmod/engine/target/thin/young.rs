@@ -3,7 +3,7 @@
 //! Young blocks: data blocks that a volume writes to and whose mapping is not in the metadata yet.
 //!
 //! What such a block held before is somebody else's. Which of its sectors were written is remembered ([`Cover`]); the others are, for
-//! whoever reads the volume, what lies [`Under`] it: zeros if there was a hole, or the block that the volume shares with others. Before the
+//! whoever reads the volume, what lies [`Under`] it: if there was a hole, zeros or what the volume's origin has, else the block that it shares with others. Before the
 //! mapping goes into the metadata (they are *settled*, see [`commit`](super::commit)) the block is sealed, its writes are waited for, and
 //! what was not written is filled in on the device ([`fill`](super::fill)). So a block that is written to as a whole, in however many
 //! pieces, is written once, and nothing is copied to be overwritten.
@@ -39,7 +39,7 @@ pub(super) const TOKEN: u32 = 1 << 31;
 /// What is where a young block was not written to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Under {
-    /// Zeros: it was a hole.
+    /// Zeros, or what the volume's origin has: it was a hole.
     Nothing,
     /// What this block of the pool has, which others have, too.
     Data(u64),

@@ -276,12 +276,13 @@ impl Open<'_> {
     pub(crate) fn activate(&self, record: &Record) -> Result<()> {
         let name = name::kernel(&self.name, &record.name, uuid(record));
         let config = thin(record).encode();
+        let external = self.open_external(record)?;
         let create = Create {
             uuid: uuid(record),
             name: &name,
             target: THIN,
             read_only: record.is(READ_ONLY),
-            table: Table { size: Bytes(record.fixed.size.get()), lowers: &[], config: &config },
+            table: Table { size: Bytes(record.fixed.size.get()), lowers: external.as_slice(), config: &config },
             pool: Some(self.uuid),
         };
         match self.stor.system.create(&create) {
@@ -290,6 +291,9 @@ impl Open<'_> {
                 Errno::EEXIST => Error::new(Kind::Exists, format!("a volume of the name {name} exists in the kernel"))
                     .help("rename that, or this")
                     .errno(errno),
+                errno if self.refused_external(record, errno).is_some() => {
+                    self.refused_external(record, errno).unwrap_or_else(|| self.refused(errno))
+                }
                 Errno::EBUSY => {
                     Error::new(Kind::Busy, "it is being deleted, or active under another name").errno(errno)
                 }

@@ -8,7 +8,7 @@ use super::catalog::Record;
 use super::name;
 use super::open::Open;
 use super::resolve::Meant;
-use super::settings::{check_room, VolumeSettings};
+use super::settings::{check_room, Policy, VolumeSettings};
 use super::volume::{check_size, taken};
 use crate::control::Table;
 use crate::device::Access;
@@ -161,13 +161,30 @@ impl Stor {
         let old = open.record(id)?.clone();
         let mut record = old.clone();
         settings.apply(&mut record)?;
+        let info = open.info(id)?;
+        if let Some(path) = &settings.origin {
+            if old.external().is_none() {
+                return Err(Error::new(Kind::Usage, "it has no origin outside of the pool"));
+            }
+            record.set_external(&self.new_external(path)?)?;
+            if info.is_some() {
+                return Err(
+                    Error::new(Kind::Busy, "it is active, and keeps its origin").help("deactivate the volume first")
+                );
+            }
+        }
         let mut next = open.catalog.clone();
         next.records.insert(record.device(), record.clone());
         check_room(&open, &next)?;
-        let info = open.info(id)?;
         // A volume that became read-only because the pool was full is set writable again, though it was never set otherwise.
         let in_kernel = info.as_ref().map(|info| info.state & STOR_STATE_READ_ONLY != 0);
-        let kernel_differs = settings.read_only.is_some_and(|wanted| in_kernel.is_some_and(|is| is != wanted));
+        let may_have_become = |policy: u32| match Policy::of(policy) {
+            Policy::Pool => Policy::of(open.catalog.settings.policy.get()) == Policy::ReadOnly,
+            policy => policy == Policy::ReadOnly,
+        };
+        let may_be = in_kernel.is_some() && may_have_become(record.fixed.policy.get());
+        let kernel_differs =
+            settings.read_only.is_some_and(|wanted| in_kernel.is_some_and(|is| is != wanted) || (!wanted && may_be));
         let what = format!("volume {}/{}", open.name, record.name);
         if next == open.catalog && !kernel_differs {
             return open.volume_changed(id, false, format!("{what} is set so already"));

@@ -19,6 +19,7 @@ pub mod config;
 mod create;
 mod diff;
 mod extend;
+mod external;
 mod layout;
 mod list;
 mod lvm;

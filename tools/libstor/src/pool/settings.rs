@@ -11,9 +11,13 @@ use crate::size::Iec;
 use crate::{Bytes, Error, Kind, Result, Stor};
 use serde::Serialize;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use stor_pure::pure::catalog::record::{KEY_MAX, MANUAL, READ_ONLY, VALUE_MAX};
 use stor_pure::pure::catalog::{Policy as Number, Settings, NO_PASSDOWN};
+
+/// What labels begin with that only Stor itself makes.
+pub(crate) const OWN_LABELS: &str = "stor/";
 
 /// What happens to a write that needs room when the pool has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -104,6 +108,8 @@ pub struct VolumeSettings {
     pub auto: Option<bool>,
     /// Labels to set, each `KEY=VALUE`; `KEY=` takes one back.
     pub labels: Vec<String>,
+    /// Where the external origin of a volume is now: of [`Stor::set_volume`] only.
+    pub origin: Option<PathBuf>,
 }
 
 impl PoolSettings {
@@ -149,8 +155,9 @@ impl VolumeSettings {
 
     /// Whether something is to be changed that only a volume of a pool has.
     pub fn is_of_a_pool(&self) -> bool {
-        let Self { policy, timeout, reservation, auto, labels, .. } = self;
-        policy.is_some() || timeout.is_some() || reservation.is_some() || auto.is_some() || !labels.is_empty()
+        let Self { read_only: _, policy, timeout, reservation, auto, labels, origin } = self;
+        let numbers = policy.is_some() || timeout.is_some() || reservation.is_some();
+        numbers || auto.is_some() || !labels.is_empty() || origin.is_some()
     }
 
     /// Changes a record.
@@ -196,6 +203,9 @@ fn check_label(key: &str, value: &str) -> Result<()> {
     if !first || key.len() > KEY_MAX || !key.chars().all(allowed) {
         return Err(Error::new(Kind::Usage, format!("'{key}' is no key of a label"))
             .help(format!("use 1 to {KEY_MAX} letters, digits and . _ / + -, a letter or digit first")));
+    }
+    if key.starts_with(OWN_LABELS) {
+        return Err(Error::new(Kind::Usage, format!("labels that begin with {OWN_LABELS} are Stor's own")));
     }
     if value.len() > VALUE_MAX || value.chars().any(char::is_control) {
         return Err(Error::new(Kind::Usage, format!("the value of label {key} cannot be"))

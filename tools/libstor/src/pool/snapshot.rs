@@ -106,6 +106,7 @@ impl Stor {
             };
             let mut record = open.new_record(&mut next, &name, Bytes(origin.fixed.size.get()), None)?;
             record.fixed.origin = origin.fixed.device;
+            record.external_of(origin);
             record.set(SNAPSHOT, true);
             record.set(READ_ONLY, !new.writable);
             record.set(MANUAL, !new.active);
@@ -271,6 +272,7 @@ impl Stor {
         aside.fixed.created = old.fixed.created;
         aside.fixed.origin = new_device;
         (aside.fixed.policy, aside.fixed.timeout) = (old.fixed.policy, old.fixed.timeout);
+        aside.external_of(&old);
         aside.set(SNAPSHOT | READ_ONLY | MANUAL, true);
         if kept.is_none() {
             aside.set(SNAPSHOT | READ_ONLY | MANUAL, false);
@@ -280,6 +282,7 @@ impl Stor {
         let mut fresh = old.clone();
         (fresh.fixed.device, fresh.fixed.size) = (new_device, snapshot.fixed.size);
         fresh.fixed.created = self.system.time().into();
+        fresh.external_of(&snapshot);
         for record in next.records.values_mut().filter(|record| record.fixed.origin == old.fixed.device) {
             record.fixed.origin = new_device;
         }

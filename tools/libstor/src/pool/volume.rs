@@ -19,6 +19,7 @@ use crate::{Bytes, Error, Kind, Result, Stor, Uuid};
 use nix::errno::Errno;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use stor_pure::abi::uapi::*;
 use stor_pure::pure::catalog::record::{Fixed, MANUAL, NO_ORIGIN, READ_ONLY};
 use stor_pure::pure::units::SECTOR_SIZE;
@@ -33,8 +34,8 @@ pub struct NewThin {
     pub name: String,
     /// The pool, by name or UUID.
     pub pool: String,
-    /// Its size.
-    pub size: Bytes,
+    /// Its size; that of its external origin if not given.
+    pub size: Option<Bytes>,
     /// Its UUID; a random one if not given.
     pub uuid: Option<Uuid>,
     /// Its settings.
@@ -43,6 +44,8 @@ pub struct NewThin {
     pub if_missing: bool,
     /// Whether it is not to be activated.
     pub inactive: bool,
+    /// A device that is read where the volume has nothing of its own.
+    pub origin: Option<PathBuf>,
 }
 
 /// A copy to make of a volume.
@@ -187,7 +190,10 @@ impl Stor {
 
     fn try_create_thin(&self, new: &NewThin) -> Result<Change> {
         name::check(&new.name)?;
-        check_size(new.size)?;
+        let external = new.origin.as_deref().map(|path| self.new_external(path)).transpose()?;
+        let wanted = new.size.or(external.as_ref().map(|device| device.size));
+        let wanted = wanted.ok_or_else(|| Error::new(Kind::Usage, "it needs a size").help("give --size"))?;
+        check_size(wanted)?;
         let mut open = self.open_pool(&new.pool, &[], Access::Claim)?;
         if let Some(record) = open.catalog.find(&new.name).filter(|_| new.if_missing) {
             let size = Bytes(record.fixed.size.get());
@@ -195,8 +201,14 @@ impl Stor {
                 Err(Error::new(Kind::Exists, format!("a volume of this name exists and differs: {what}"))
                     .help("change it by 'storctl volume resize' or 'set', or remove it first"))
             };
-            if size != new.size {
-                return differs(format!("its size is {}, asked for is {}", exact(size), exact(new.size)));
+            if size != wanted {
+                return differs(format!("its size is {}, asked for is {}", exact(size), exact(wanted)));
+            }
+            let has = record.external().map(|(path, _)| path);
+            if has != new.origin.as_deref() {
+                return differs(
+                    has.map_or("it has no origin".into(), |path| format!("its origin is {}", path.display())),
+                );
             }
             if new.uuid.is_some_and(|wanted| wanted != uuid(record)) {
                 return differs(format!("its UUID is {}", uuid(record)));
@@ -211,19 +223,22 @@ impl Stor {
         }
         open.changeable()?;
         let mut next = open.catalog.clone();
-        let mut record = open.new_record(&mut next, &new.name, new.size, new.uuid)?;
+        let mut record = open.new_record(&mut next, &new.name, wanted, new.uuid)?;
         new.settings.apply(&mut record)?;
+        if let Some(device) = &external {
+            record.set_external(device)?;
+        }
         let (device, id) = (record.device(), uuid(&record));
         next.records.insert(device, record.clone());
         check_room(&open, &next)?;
         let what = format!("volume {}/{}", open.name, new.name);
         if self.dry_run {
-            let text = format!("{what} would be created: {}", exact(new.size));
+            let text = format!("{what} would be created: {}", exact(wanted));
             return Ok(Change { changed: true, dry_run: true, volume: None, text });
         }
         open.change(next, STOR_POOL_CHANGE_CREATE, &[Item { device: device.into(), origin: 0 }])?;
         let place = open.activate_new(&record, new.inactive)?;
-        open.volume_changed(id, true, format!("{what} created: {place}, {}", Iec(new.size)))
+        open.volume_changed(id, true, format!("{what} created: {place}, {}", Iec(wanted)))
     }
 
     /// Makes a volume that has what another has now.
@@ -236,6 +251,7 @@ impl Stor {
             let mut next = open.catalog.clone();
             let mut record = open.new_record(&mut next, &new.name, Bytes(origin.fixed.size.get()), None)?;
             record.fixed.origin = origin.fixed.device;
+            record.external_of(&origin);
             (record.fixed.policy, record.fixed.timeout) = (origin.fixed.policy, origin.fixed.timeout);
             new.settings.apply(&mut record)?;
             let (device, id) = (record.device(), uuid(&record));

@@ -121,8 +121,12 @@ pub(crate) enum VolumeChange {
         #[arg(required_unless_present = "pool", conflicts_with = "pool", value_name = "DEVICE[:START[:LENGTH]]")]
         devices: Vec<String>,
         /// Make it in this pool
-        #[arg(long, requires = "size")]
+        #[arg(long)]
         pool: Option<String>,
+        /// In a pool: read from this device where the volume has nothing of its own. It is never written to, and can be shared; use
+        /// a path that stays, such as in /dev/disk/by-id
+        #[arg(long, requires = "pool", value_name = "DEVICE")]
+        origin: Option<PathBuf>,
         /// Its size, such as 10G (powers of 1024) or 10GB (powers of 1000); all that the devices have if not given
         #[arg(long, value_parser = size::parse)]
         size: Option<Bytes>,
@@ -246,6 +250,9 @@ pub(crate) enum VolumeChange {
         /// In a pool: whether it is activated with the pool
         #[arg(long)]
         auto: Option<OnOff>,
+        /// In a pool: where the device is now that the volume was created with as --origin
+        #[arg(long, value_name = "DEVICE")]
+        origin: Option<PathBuf>,
         #[command(flatten)]
         settings: ThinSettings,
         #[command(flatten)]

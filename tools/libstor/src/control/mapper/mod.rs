@@ -77,6 +77,11 @@ impl Mapper {
         }
     }
 
+    /// The external origin of a volume.
+    fn origin(&self, name: &str) -> Answer<Option<String>> {
+        Ok(run(&["table", name], "")?.split_whitespace().nth(5).map(Into::into))
+    }
+
     fn info(&self, one: &Mapped) -> Answer<Info> {
         let (pool, uuid) = ids(&one.uuid).ok_or(Errno::EIO)?;
         let bits = [(STOR_STATE_READ_ONLY, one.read_only), (STOR_STATE_SUSPENDED, one.suspended)];
@@ -99,7 +104,8 @@ impl Mapper {
     /// Gives a volume another table.
     fn load(&self, one: &Mapped, size: Bytes, device: u64, read_only: bool) -> Answer<()> {
         let (pool, _) = ids(&one.uuid).ok_or(Errno::EIO)?;
-        let line = line(size, self.mapped(pool)?.number, device);
+        let origin = self.origin(&one.name)?;
+        let line = line(size, self.mapped(pool)?.number, device, origin);
         let mut arguments = vec!["load", one.name.as_str()];
         if read_only {
             arguments.push("--readonly");
@@ -117,8 +123,9 @@ pub(crate) fn in_use() -> bool {
 }
 
 /// The table of a volume.
-fn line(size: Bytes, pool: Number, device: u64) -> String {
-    format!("0 {} thin {pool} {device}\n", size.0 / SECTOR_SIZE)
+fn line(size: Bytes, pool: Number, device: u64, origin: Option<String>) -> String {
+    let origin = origin.map(|origin| format!(" {origin}")).unwrap_or_default();
+    format!("0 {} thin {pool} {device}{origin}\n", size.0 / SECTOR_SIZE)
 }
 
 /// The UUIDs of a volume and its pool in that of a mapped device; `None` for the pool's own parts.
@@ -137,7 +144,8 @@ impl Control for Mapper {
         let pool = create.pool.ok_or(Errno::EOPNOTSUPP)?;
         let thin = Thin::decode(create.table.config).ok_or(Errno::EINVAL)?;
         let uuid = format!("{PREFIX}{}-{}", pool.simple(), create.uuid.simple());
-        let line = line(create.table.size, self.mapped(pool)?.number, thin.device);
+        let origin = create.table.lowers.first().map(|origin| origin.number.to_string());
+        let line = line(create.table.size, self.mapped(pool)?.number, thin.device, origin);
         let mut arguments = vec!["create", create.name, "--uuid", &uuid];
         if create.read_only {
             arguments.push("--readonly");

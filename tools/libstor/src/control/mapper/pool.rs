@@ -75,7 +75,7 @@ pub(crate) fn tables(
     pool: &str,
     config: &Config,
     devices: &[Device],
-    volumes: impl Iterator<Item = (String, Bytes, u64)>,
+    volumes: impl Iterator<Item = (String, Bytes, u64, Option<String>)>,
 ) -> Vec<(String, String)> {
     let part = |part: &str| format!("/dev/mapper/{}", name(pool, part));
     let mut tables = Vec::new();
@@ -89,8 +89,9 @@ pub(crate) fn tables(
         tables.push((name(pool, part), segments.iter().filter_map(line).collect::<Vec<_>>().join("\n")));
     }
     tables.push((name(pool, "pool"), thin_pool(config, false, &part("meta"), &part("data")).trim_end().into()));
-    for (volume, size, device) in volumes {
-        tables.push((volume, format!("0 {} thin {} {device}", size.0 / SECTOR_SIZE, part("pool"))));
+    for (volume, size, device, origin) in volumes {
+        let origin = origin.map(|origin| format!(" {origin}")).unwrap_or_default();
+        tables.push((volume, format!("0 {} thin {} {device}{origin}", size.0 / SECTOR_SIZE, part("pool"))));
     }
     tables
 }

@@ -184,8 +184,17 @@ impl State {
     pub(super) fn thin(&self, pool: Uuid, table: &Table<'_>, of: Option<&Volume>) -> Answer<Thin> {
         let pool = self.find_pool(pool)?;
         let config = config::Thin::decode(table.config).ok_or(Errno::EINVAL)?;
-        if !table.lowers.is_empty() {
-            return Err(Errno::EOPNOTSUPP);
+        // One to be read where it has nothing of its own; a table that changes has none.
+        if table.lowers.len() > usize::from(of.is_none()) {
+            return Err(Errno::EINVAL);
+        }
+        for lower in table.lowers {
+            if self.gone(lower.number) {
+                return Err(Errno::ENODEV);
+            }
+            if pool.lowers.contains(&lower.number) {
+                return Err(Errno::EBUSY);
+            }
         }
         let same = |other: &&Volume| {
             let thin = other.thin.as_ref();

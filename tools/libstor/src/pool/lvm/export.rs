@@ -104,7 +104,8 @@ impl Stor {
             let volumes = open.catalog.records.values().filter(|record| !record.name.is_empty());
             let volumes = volumes.map(|record| {
                 let name = crate::pool::name::kernel(&open.name, &record.name, uuid(record));
-                (name, Bytes(record.fixed.size.get()), u64::from(record.device()))
+                let origin = record.external().map(|(path, _)| path.display().to_string());
+                (name, Bytes(record.fixed.size.get()), u64::from(record.device()), origin)
             });
             for (device, table) in crate::control::mapper::tables(&open.name, &config, &open.devices, volumes) {
                 lines += &format!("dmsetup create {device} --table '{table}'\n");
@@ -116,9 +117,13 @@ impl Stor {
 }
 
 impl Open<'_> {
-    /// Refuses a pool that somebody has open, or of which something is not done.
+    /// Refuses a pool that somebody has open, of which something is not done, or that LVM would not know all of.
     fn at_rest(&self) -> Result<()> {
         let name = &self.name;
+        if let Some(volume) = self.catalog.records.values().find(|record| record.external().is_some()) {
+            return Err(Error::new(Kind::Unfit, format!("volume {} has an origin outside of the pool", volume.name))
+                .help("remove it, or copy it to another volume"));
+        }
         if self.status.is_some() {
             return Err(Error::new(Kind::Busy, "it is active")
                 .help(format!("deactivate it first: storctl pool deactivate {name}"))
