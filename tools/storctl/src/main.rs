@@ -305,8 +305,8 @@ fn change(request: &VolumeChange) -> Result<libstor::volume::Change> {
                     if_missing: *if_missing,
                     inactive: *inactive,
                 }),
-                _ if settings.is_of_a_pool() => {
-                    let what = "policy, time-out, reservation and labels are of volumes of a pool";
+                _ if settings.is_of_a_pool() || origin.is_some() => {
+                    let what = "an origin, policy, time-out, reservation and labels are of volumes of a pool";
                     Err(Error::new(Kind::Usage, what).help("give --pool"))
                 }
                 _ => stor.create(&New {

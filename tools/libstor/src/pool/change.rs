@@ -166,7 +166,9 @@ impl Stor {
             if old.external().is_none() {
                 return Err(Error::new(Kind::Usage, "it has no origin outside of the pool"));
             }
-            record.set_external(&self.new_external(path)?)?;
+            let device = self.new_external(path)?;
+            open.check_external(&device)?;
+            record.set_external(&device)?;
             if info.is_some() {
                 return Err(
                     Error::new(Kind::Busy, "it is active, and keeps its origin").help("deactivate the volume first")

@@ -62,6 +62,14 @@ impl Stor {
 }
 
 impl Open<'_> {
+    /// Refuses a device of the pool's own.
+    pub(crate) fn check_external(&self, device: &Device) -> Result<()> {
+        match self.devices.iter().any(|member| member.number == device.number) {
+            true => Err(Error::new(Kind::Usage, format!("{} is a device of the pool itself", device.path.display()))),
+            false => Ok(()),
+        }
+    }
+
     /// Opens the external origin of a volume, if it has one.
     pub(crate) fn open_external(&self, record: &Record) -> Result<Option<Device>> {
         let Some((path, size)) = record.external() else { return Ok(None) };

@@ -226,6 +226,7 @@ impl Stor {
         let mut record = open.new_record(&mut next, &new.name, wanted, new.uuid)?;
         new.settings.apply(&mut record)?;
         if let Some(device) = &external {
+            open.check_external(device)?;
             record.set_external(device)?;
         }
         let (device, id) = (record.device(), uuid(&record));

@@ -60,7 +60,9 @@ pub(super) fn thin_facts(entry: &Entry, thin: &ThinDetail) -> Vec<(&'static str,
         ("reserved", Iec(thin.reservation).to_string()),
         ("auto", on_off(thin.auto).into()),
     ];
-    facts.extend(thin.labels.iter().map(|(key, value)| ("label", format!("{key}={value}"))));
+    facts.extend(thin.labels.get("stor/origin").map(|path| ("unmapped", format!("read from {path}"))));
+    let labels = thin.labels.iter().filter(|(key, _)| !key.starts_with("stor/"));
+    facts.extend(labels.map(|(key, value)| ("label", format!("{key}={value}"))));
     facts
 }
 

@@ -460,7 +460,10 @@ impl Control for Simulated {
                 None => state
                     .table(&create.table, create.read_only, None)
                     .map(|(lowers, segments)| (lowers, segments, None))?,
-                Some(pool) => (Vec::new(), Vec::new(), Some(state.thin(pool, &create.table, None)?)),
+                Some(pool) => {
+                    let origin = create.table.lowers.iter().map(|lower| lower.number).collect();
+                    (origin, Vec::new(), Some(state.thin(pool, &create.table, None)?))
+                }
             };
             let index = (0..).find(|index| !state.volumes.iter().any(|other| other.index == *index));
             let volume = Volume {
@@ -529,7 +532,7 @@ impl Control for Simulated {
                 None => state
                     .table(table, volume.read_only, Some(&volume))
                     .map(|(lowers, segments)| (lowers, segments, None))?,
-                Some(thin) => (Vec::new(), Vec::new(), Some(state.thin(thin.pool, table, Some(&volume))?)),
+                Some(thin) => (volume.lowers.clone(), Vec::new(), Some(state.thin(thin.pool, table, Some(&volume))?)),
             };
             let open = state.info(&volume).open_count > 0;
             pure::control::check_resize(volume.size().0, table.size.0, shrink, open)

@@ -192,7 +192,8 @@ impl State {
             if self.gone(lower.number) {
                 return Err(Errno::ENODEV);
             }
-            if pool.lowers.contains(&lower.number) {
+            let plain = self.volumes.iter().any(|other| other.thin.is_none() && other.lowers.contains(&lower.number));
+            if plain || self.pools.iter().any(|pool| pool.lowers.contains(&lower.number)) {
                 return Err(Errno::EBUSY);
             }
         }
