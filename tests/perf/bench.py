@@ -55,13 +55,26 @@ ACCEL = ["-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01,clock=vm", "-s
 CMDLINE = "nokaslr norandmaps"
 
 
-def boot(kernel, root, script, log_path):
-    """One boot: every workload on every device. {workload: {device: instructions per I/O}}"""
+def instructions(job):
+    """Per I/O of a job."""
+    done = job["read"] if job["read"]["total_ios"] else job["write"]
+    return done["runtime"] * 1e6 / done["total_ios"]
+
+
+def prepare():
+    """Makes the folders, and says where logs go."""
+    for folder in ("logs/perf", "bench", "vm"):
+        (ROOT / "build" / folder).mkdir(parents=True, exist_ok=True)
+    return ROOT / "build/logs/perf"
+
+
+def boot(kernel, root, script, log_path, figure=instructions, cpus=1, mem=1024):
+    """One boot: every workload on every device. {workload: {device: what `figure` makes of fio's job}}"""
     with tempfile.TemporaryDirectory(dir=ROOT / "build/vm", prefix="bench.") as work, \
             open(log_path, "w", encoding="utf-8") as log:
         work = Path(work)
         (work / "out").mkdir()
-        machine = Machine(kernel, root, "tcg", cpus=1, cmdline=CMDLINE, cpu=CPU, accel_args=ACCEL, work=work, log=log)
+        machine = Machine(kernel, root, "tcg", cpus=cpus, mem=mem, cmdline=CMDLINE, cpu=CPU, accel_args=ACCEL, work=work, log=log)
         try:
             machine.start()
             machine.notes = []
@@ -79,8 +92,7 @@ def boot(kernel, root, script, log_path):
         for file in sorted((work / "out").glob("*.json")):
             number, workload, device = file.stem.split(",")
             job = json.loads(file.read_text())["jobs"][0]
-            done = job["read"] if job["read"]["total_ios"] else job["write"]
-            figures.setdefault(workload, {})[device] = done["runtime"] * 1e6 / done["total_ios"]
+            figures.setdefault(workload, {})[device] = figure(job)
         return figures
 
 
@@ -95,9 +107,7 @@ def main():
     kernel, root = args.prepared
     script, names, limit_of = SUITES[args.suite]
     release = (kernel / "release").read_text().strip()
-    logs, out = ROOT / "build/logs/perf", ROOT / "build/bench"
-    for folder in (logs, out, ROOT / "build/vm"):
-        folder.mkdir(parents=True, exist_ok=True)
+    logs, out = prepare(), ROOT / "build/bench"
 
     boots = []
     for number in range(1, args.boots + 1):
