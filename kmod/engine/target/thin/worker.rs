@@ -266,35 +266,35 @@ impl Inner {
             return Ok(());
         }
         self.settle(state, volume)?;
+        let unmapped = self.unmap_blocks(state, volume, begin, end);
+        if unmapped.is_err() {
+            // The metadata has some that the map calls holes.
+            for block in begin..end {
+                if let Some(leaf) = volume.map.leaf(&self.leaves, block) {
+                    leaf.doubt(block);
+                }
+            }
+        }
+        unmapped
+    }
+
+    fn unmap_blocks(&self, state: &mut State, volume: &Arc<Volume>, begin: u64, end: u64) -> Result<(), Status> {
         if self.forget_range(volume, begin, end) {
             // What a writer made young meanwhile may still be a copy of what is given up. What it makes now is not.
             self.settle(state, volume)?;
             self.forget_range(volume, begin, end);
         }
-        volume.change_in(state.transaction);
-        let mut next = begin;
-        while next < end {
+        let mut next = Some(VirtualBlock(begin));
+        while let Some(block) = next {
             volume.retired.store(state.transaction, Relaxed);
             volume.change_in(state.transaction);
             let removed = self.with_room(state, |metadata| {
-                metadata.remove(volume.device, VirtualBlock(next), VirtualBlock(end), STEP)
+                metadata.remove(volume.device, block, VirtualBlock(end), STEP)
             });
-            let Ok(removed) = removed else {
-                // The metadata has some that the map calls holes.
-                for block in next..end {
-                    if let Some(leaf) = volume.map.leaf(&self.leaves, block) {
-                        leaf.doubt(block);
-                    }
-                }
-                return Err(Status::IOERR);
-            };
             // The transaction may be another than before: room may have been made by a commit.
             volume.retired.store(state.transaction, Relaxed);
             volume.change_in(state.transaction);
-            match removed.next {
-                Some(more) => next = more.0,
-                None => break,
-            }
+            next = removed?.next;
         }
         Ok(())
     }
