@@ -52,7 +52,8 @@ SUITES = {
 
 CPU = "max,-rdrand,-rdseed,-erms,-fsrm"         # rep movsb would count each byte
 ACCEL = ["-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01,clock=vm", "-seed", "1"]
-CMDLINE = "nokaslr norandmaps"
+# Virtual time leaps when all wait, such as for a disk of a busy host.
+CMDLINE = "nokaslr norandmaps sysctl.kernel.hung_task_timeout_secs=0"
 
 
 def instructions(job):

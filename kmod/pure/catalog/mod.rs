@@ -71,7 +71,12 @@ pub struct Settings {
     pub flags: U32,
     /// Where the search for a free device id begins.
     pub next_device: U32,
+    /// Milliseconds between commits that nobody asks for, at most [`INTERVAL_MAX`]; 0 for a second.
+    pub commit_interval: U32,
 }
+
+/// An hour: the longest that what nobody flushes may stay in memory alone.
+pub const INTERVAL_MAX: u32 = 3_600_000;
 
 /// In [`Settings::flags`]: what is discarded is given back to the pool, and not discarded on its devices.
 pub const NO_PASSDOWN: u32 = 1;
@@ -109,7 +114,7 @@ pub struct Header {
     /// The pool's settings.
     pub settings: Settings,
     /// Zero.
-    pub rest: [u8; 16],
+    pub rest: [u8; 12],
 }
 
 const _: () = assert!(size_of::<Header>() == 128 && offset_of!(Header, stamp) == 16);
@@ -319,6 +324,7 @@ impl Settings {
     /// Whether they can be.
     fn check(&self) -> Result<(), Refusal> {
         let known = Policy::of(self.policy.get()).is_some() && self.flags.get() & !NO_PASSDOWN == 0;
+        let known = known && self.commit_interval.get() <= INTERVAL_MAX;
         if known && u64::from(self.next_device.get()) <= LAST_DEVICE {
             Ok(())
         } else {

@@ -120,6 +120,10 @@ impl Stor {
                 reserve: Bytes(settings.reserve.get().saturating_mul(block)),
                 reserved: Bytes(reserved),
                 passdown: settings.flags.get() & NO_PASSDOWN == 0,
+                commit_interval_ms: match settings.commit_interval.get() {
+                    0 => 1000,
+                    interval => interval,
+                },
                 transaction: open.catalog.stamp.transaction.get(),
                 deleting,
                 owner: (owner != [0; 16]).then(|| Uuid::from_bytes(owner).simple().to_string()),

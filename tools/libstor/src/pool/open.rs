@@ -209,7 +209,7 @@ impl Open<'_> {
                 _ => STOR_POLICY_QUEUE,
             },
             timeout: settings.timeout.get(),
-            commit_interval: 0,
+            commit_interval: settings.commit_interval.get(),
             low_water: settings.low_water.get().saturating_mul(block),
             reserve: settings.reserve.get().saturating_mul(block),
         })

@@ -14,7 +14,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use stor_pure::pure::catalog::record::{KEY_MAX, MANUAL, READ_ONLY, VALUE_MAX};
-use stor_pure::pure::catalog::{Policy as Number, Settings, NO_PASSDOWN};
+use stor_pure::pure::catalog::{Policy as Number, Settings, INTERVAL_MAX, NO_PASSDOWN};
 
 /// What labels begin with that only Stor itself makes.
 pub(crate) const OWN_LABELS: &str = "stor/";
@@ -91,6 +91,8 @@ pub struct PoolSettings {
     pub reserve: Option<Bytes>,
     /// Whether what is freed is discarded on the devices.
     pub passdown: Option<bool>,
+    /// Milliseconds between commits that nobody asks for; 0 for a second.
+    pub commit_interval: Option<u32>,
 }
 
 /// Changes of a volume's settings.
@@ -115,8 +117,9 @@ pub struct VolumeSettings {
 impl PoolSettings {
     /// Whether nothing is to be changed.
     pub fn is_empty(&self) -> bool {
-        let Self { policy, timeout, low_water, reserve, passdown } = self;
-        policy.is_none() && timeout.is_none() && low_water.is_none() && reserve.is_none() && passdown.is_none()
+        let Self { policy, timeout, low_water, reserve, passdown, commit_interval } = self;
+        let sizes = low_water.is_some() || reserve.is_some();
+        !sizes && policy.is_none() && timeout.is_none() && passdown.is_none() && commit_interval.is_none()
     }
 
     /// Changes settings of a pool with data blocks of `block` bytes.
@@ -138,6 +141,13 @@ impl PoolSettings {
         }
         if let Some(size) = self.reserve {
             settings.reserve = size.0.div_ceil(block).into();
+        }
+        if let Some(interval) = self.commit_interval {
+            if interval > INTERVAL_MAX {
+                return Err(Error::new(Kind::Usage, format!("{interval} ms between commits are too long"))
+                    .help(format!("use at most {INTERVAL_MAX}")));
+            }
+            settings.commit_interval = interval.into();
         }
         if let Some(passdown) = self.passdown {
             let flags = settings.flags.get();

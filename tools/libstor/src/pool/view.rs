@@ -95,6 +95,8 @@ pub struct PoolDetail {
     pub reserved: Bytes,
     /// Whether what is freed is discarded on the devices.
     pub passdown: bool,
+    /// Milliseconds between commits that nobody asks for.
+    pub commit_interval_ms: u32,
     /// The transaction id.
     pub transaction: u64,
     /// Devices whose deletion has not ended.

@@ -221,6 +221,9 @@ pub(crate) struct PoolSettings {
     /// Whether what is freed is discarded on the devices
     #[arg(long)]
     pub(crate) passdown: Option<OnOff>,
+    /// How long what nobody flushes may stay in memory alone; 0 is for a second
+    #[arg(long, value_name = "MILLISECONDS")]
+    pub(crate) commit_interval: Option<u32>,
 }
 
 /// Settings of a volume or snapshot in a pool.
