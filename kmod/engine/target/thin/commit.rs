@@ -12,7 +12,7 @@ use super::fill::{From, Gap};
 use super::map::Entry;
 use super::pool::{Inner, State};
 use super::volume::{Origin, Volume};
-use super::young::{Under, Young};
+use super::young::{Under, Young, BATCH};
 use crate::abi::uapi;
 use crate::block::deferred::DeferredList;
 use crate::block::io::status_of;
@@ -27,14 +27,35 @@ use kernel::sync::atomic::{ordering::Relaxed, ordering::Release};
 impl Inner {
     /// Maps the young blocks that a volume has now in the metadata.
     pub(super) fn settle(&self, state: &mut State, volume: &Volume) -> Result<(), Status> {
+        self.settle_up_to(state, volume, usize::MAX)
+    }
+
+    /// The same of at most so many, rounded up to a [`BATCH`].
+    pub(super) fn settle_up_to(&self, state: &mut State, volume: &Volume, most: usize) -> Result<(), Status> {
         if volume.fresh.is_empty() {
             return Ok(());
         }
         let owner = volume.number.load(Relaxed);
-        let mut sealed = core::mem::take(&mut state.sealed);
         // Before they leave the list: a flush that comes now has to see one of both. In which transaction they are mapped shows
         // when they are, as room may have to be made by a commit.
         volume.change_in(u64::MAX);
+        self.youngs.detach(owner, &volume.fresh);
+        let (mut settled, mut done) = (Ok(()), 0);
+        while settled.is_ok() && done < most && volume.fresh.is_settling() {
+            settled = self.settle_batch(state, volume);
+            done = done.saturating_add(BATCH);
+            // Whoever needs new blocks meanwhile does not have to wait for the rest.
+            self.refill(state);
+        }
+        self.youngs.attach(owner, &volume.fresh);
+        volume.change_in(state.transaction);
+        settled
+    }
+
+    /// The same of the first of those that were taken from their list.
+    fn settle_batch(&self, state: &mut State, volume: &Volume) -> Result<(), Status> {
+        let owner = volume.number.load(Relaxed);
+        let mut sealed = core::mem::take(&mut state.sealed);
         self.youngs.seal(owner, &volume.fresh, &mut sealed);
         for young in sealed.iter() {
             self.youngs.quiet(young.id, &self.wait);
@@ -54,7 +75,6 @@ impl Inner {
         }
         sealed.clear();
         (state.sealed, state.order) = (sealed, order);
-        volume.change_in(state.transaction);
         settled
     }
 
@@ -149,7 +169,11 @@ impl Inner {
 
     /// Forgets a volume's young blocks: they could not be settled.
     pub(super) fn drop_young(&self, state: &mut State, volume: &Volume) {
-        while let Some(young) = self.youngs.seal_one(volume.number.load(Relaxed), &volume.fresh) {
+        let owner = volume.number.load(Relaxed);
+        // Those that were being settled, too: a write to them has to find them when it ends.
+        self.youngs.attach(owner, &volume.fresh);
+        self.youngs.detach(owner, &volume.fresh);
+        while let Some(young) = self.youngs.seal_one(owner, &volume.fresh) {
             self.youngs.quiet(young.id, &self.wait);
             self.drop_one(state, volume, &young);
             volume.lost.store(1, Release);

@@ -8,7 +8,7 @@ use super::layout::Layout;
 use super::map::{Entry, Leaf, Leaves, Stock, LAST_BLOCK};
 use super::store::KernelStore;
 use super::volume::Volume;
-use super::young::{Young, Youngs, MOST};
+use super::young::{Young, Youngs, BATCH};
 use crate::abi::errno;
 use crate::abi::uapi::{self, stor_pool_change, stor_pool_device, stor_pool_facts, stor_pool_item};
 use crate::block::deferred::DeferredList;
@@ -176,8 +176,8 @@ impl PoolTarget for ThinPool {
             transaction: 1,
             deleting: KVec::new(),
             filler: Filler::new()?,
-            sealed: KVec::with_capacity(MOST, GFP_KERNEL)?,
-            order: KVec::with_capacity(MOST, GFP_KERNEL)?,
+            sealed: KVec::with_capacity(BATCH, GFP_KERNEL)?,
+            order: KVec::with_capacity(BATCH, GFP_KERNEL)?,
             settings: Settings::of(&layout),
             commits: 0,
             last_error: 0,

@@ -9,7 +9,7 @@
 use super::map::Entry;
 use super::pool::{Inner, State};
 use super::volume::Volume;
-use super::young::{same_shard, Created, Under};
+use super::young::{same_shard, Created, Under, BATCH};
 use crate::abi::uapi;
 use crate::block::clock;
 use crate::block::deferred::{Deferred, DeferredList};
@@ -50,7 +50,7 @@ impl Inner {
             match self.youngs.create(owner, &volume.fresh, leaf, place, seen, under) {
                 Created::New(_) => made = made.wrapping_add(1),
                 Created::Taken => {}
-                // They become mapped.
+                // Some become mapped.
                 Created::Full if made == 0 => self.settle_shard(state, owner)?,
                 Created::Full => break,
                 Created::Empty => {
@@ -66,12 +66,12 @@ impl Inner {
         Ok(made.max(1))
     }
 
-    /// Settles the young blocks of all volumes that have theirs where this one has.
+    /// Settles some young blocks of each volume that has its where this one has.
     fn settle_shard(&self, state: &mut State, owner: u32) -> Result<(), Status> {
         for number in 0..state.volumes.len() {
             if same_shard(number as u32, owner) {
                 if let Some(volume) = state.volumes.get(number).and_then(Option::clone) {
-                    self.settle(state, &volume)?;
+                    self.settle_up_to(state, &volume, BATCH)?;
                 }
             }
         }
@@ -82,9 +82,10 @@ impl Inner {
     pub(super) fn refill(&self, state: &mut State) {
         for number in 0..state.volumes.len() {
             let Some(volume) = state.volumes.get(number).and_then(Option::as_ref) else { continue };
-            if volume.thirsty.xchg(0, Relaxed) == 0 {
+            if volume.thirsty.load(Relaxed) == 0 {
                 continue;
             }
+            volume.thirsty.store(0, Relaxed);
             let volume = volume.clone();
             let plenty = RESERVE.saturating_mul(2).saturating_mul(state.volumes.len() as u64);
             if self.spare(state, &volume) < plenty || self.mode.load(Relaxed) != uapi::STOR_POOL_WRITE {

@@ -288,9 +288,8 @@ impl Inner {
         while let Some(block) = next {
             volume.retired.store(state.transaction, Relaxed);
             volume.change_in(state.transaction);
-            let removed = self.with_room(state, |metadata| {
-                metadata.remove(volume.device, block, VirtualBlock(end), STEP)
-            });
+            let removed =
+                self.with_room(state, |metadata| metadata.remove(volume.device, block, VirtualBlock(end), STEP));
             // The transaction may be another than before: room may have been made by a commit.
             volume.retired.store(state.transaction, Relaxed);
             volume.change_in(state.transaction);

@@ -25,8 +25,8 @@ use kernel::sync::SpinLock;
 /// A volume's blocks are all in the shard of its number.
 const SHARDS: u32 = 8;
 const PER_SHARD: u32 = 1024;
-/// Young blocks that a volume can have, and at least as many its neighbours.
-pub(super) const MOST: usize = PER_SHARD as usize;
+/// Young blocks that are sealed at the same time: what is written to them meanwhile waits.
+pub(super) const BATCH: usize = 64;
 
 /// Whether two volumes have their young blocks in the same place.
 pub(super) fn same_shard(one: u32, other: u32) -> bool {
@@ -106,6 +106,8 @@ struct Flight {
 pub(super) struct Fresh {
     /// The number of the first and 1, or 0.
     list: Atomic<u32>,
+    /// The same of those that were taken from the list to be settled. They can still be written to.
+    settling: Atomic<u32>,
     /// How many there are, sealed ones included.
     count: Atomic<u64>,
     /// Its reserve: data blocks in a row that are taken and not used.
@@ -115,13 +117,24 @@ pub(super) struct Fresh {
 
 impl Fresh {
     pub(super) const fn new() -> Self {
-        Self { list: Atomic::new(0), count: Atomic::new(0), begin: Atomic::new(0), end: Atomic::new(0) }
+        Self {
+            list: Atomic::new(0),
+            settling: Atomic::new(0),
+            count: Atomic::new(0),
+            begin: Atomic::new(0),
+            end: Atomic::new(0),
+        }
     }
 
     /// Whether there are none.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.list.load(Acquire) == 0
+    }
+
+    /// Whether some were taken from the list and not sealed.
+    pub(super) fn is_settling(&self) -> bool {
+        self.settling.load(Relaxed) != 0
     }
 
     /// The data blocks that it has and that are not in the metadata.
@@ -336,7 +349,15 @@ impl Youngs {
         Ok((range != 0).then_some(((range >> 32) as u32, range as u32)))
     }
 
-    /// Seals the blocks of a volume, as many as there is room for in `into`, and takes them out of its list.
+    /// Takes the list of a volume, to be settled.
+    pub(super) fn detach(&self, owner: u32, of: &Fresh) {
+        let _shard = self.shard(owner).map(|shard| shard.lock());
+        if of.settling.load(Relaxed) == 0 {
+            of.settling.store(of.list.xchg(0, Relaxed), Relaxed);
+        }
+    }
+
+    /// Seals the first of those that were taken, as many as there is room for in `into`.
     pub(super) fn seal(&self, owner: u32, of: &Fresh, into: &mut KVec<Young>) {
         let Some(mut shard) = self.shard(owner).map(|shard| shard.lock()) else { return };
         while into.len() < into.capacity() {
@@ -348,6 +369,17 @@ impl Youngs {
     /// The same of one.
     pub(super) fn seal_one(&self, owner: u32, of: &Fresh) -> Option<Young> {
         self.shard(owner)?.lock().seal(of)
+    }
+
+    /// Gives a volume back what was taken of its list and not sealed.
+    pub(super) fn attach(&self, owner: u32, of: &Fresh) {
+        let Some(mut shard) = self.shard(owner).map(|shard| shard.lock()) else { return };
+        while let Some(id) = of.settling.load(Relaxed).checked_sub(1) {
+            let Some(slot) = shard.slots.get_mut((id % PER_SHARD) as usize) else { break };
+            of.settling.store(slot.next, Relaxed);
+            slot.next = of.list.load(Relaxed);
+            of.list.store(id.wrapping_add(1), Relaxed);
+        }
     }
 
     /// Puts one back into its volume's list; it can be written to again.
@@ -399,11 +431,11 @@ impl Shard {
         Created::New(id)
     }
 
-    /// Seals the first of a volume, and takes it out of its list.
+    /// Seals the first of those that were taken.
     fn seal(&mut self, of: &Fresh) -> Option<Young> {
-        let id = of.list.load(Relaxed).checked_sub(1)?;
+        let id = of.settling.load(Relaxed).checked_sub(1)?;
         let slot = self.slots.get_mut((id % PER_SHARD) as usize)?;
-        of.list.store(slot.next, Relaxed);
+        of.settling.store(slot.next, Relaxed);
         slot.sealed = true;
         Some(*slot)
     }
