@@ -52,11 +52,27 @@ impl Inner {
         settled
     }
 
+    /// The same of one, if it is young still.
+    pub(super) fn settle_one(&self, state: &mut State, volume: &Volume, id: u32) -> Result<(), Status> {
+        volume.change_in(u64::MAX);
+        let mut sealed = core::mem::take(&mut state.sealed);
+        if let Some(young) = self.youngs.seal_this(volume.number.load(Relaxed), &volume.fresh, id) {
+            let _ = sealed.push_within_capacity(young);
+        }
+        let settled = self.settle_sealed(state, volume, sealed);
+        volume.change_in(state.transaction);
+        settled
+    }
+
     /// The same of the first of those that were taken from their list.
     fn settle_batch(&self, state: &mut State, volume: &Volume) -> Result<(), Status> {
-        let owner = volume.number.load(Relaxed);
         let mut sealed = core::mem::take(&mut state.sealed);
-        self.youngs.seal(owner, &volume.fresh, &mut sealed);
+        self.youngs.seal(volume.number.load(Relaxed), &volume.fresh, &mut sealed);
+        self.settle_sealed(state, volume, sealed)
+    }
+
+    fn settle_sealed(&self, state: &mut State, volume: &Volume, mut sealed: KVec<Young>) -> Result<(), Status> {
+        let owner = volume.number.load(Relaxed);
         for young in sealed.iter() {
             self.youngs.quiet(young.id, &self.wait);
         }

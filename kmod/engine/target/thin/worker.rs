@@ -167,8 +167,8 @@ impl Inner {
             let done = match entry {
                 Entry::Unknown => return Err(Status::IOERR),
                 // It was written to in too many places; of others that shows when it is their turn.
-                Entry::Young(_) if block == first => {
-                    self.settle(state, volume)?;
+                Entry::Young(id) if block == first => {
+                    self.settle_one(state, volume, id)?;
                     1
                 }
                 Entry::Young(_) => 1,

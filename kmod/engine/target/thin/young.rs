@@ -26,7 +26,7 @@ use kernel::sync::SpinLock;
 const SHARDS: u32 = 8;
 const PER_SHARD: u32 = 1024;
 /// Young blocks that are sealed at the same time: what is written to them meanwhile waits.
-pub(super) const BATCH: usize = 64;
+pub(super) const BATCH: usize = 32;
 
 /// Whether two volumes have their young blocks in the same place.
 pub(super) fn same_shard(one: u32, other: u32) -> bool {
@@ -369,6 +369,25 @@ impl Youngs {
     /// The same of one.
     pub(super) fn seal_one(&self, owner: u32, of: &Fresh) -> Option<Young> {
         self.shard(owner)?.lock().seal(of)
+    }
+
+    /// Seals this one, and takes it out of its volume's list.
+    pub(super) fn seal_this(&self, owner: u32, of: &Fresh, id: u32) -> Option<Young> {
+        let mut shard = self.shard(owner)?.lock();
+        let mut before = None;
+        let mut at = of.list.load(Relaxed).checked_sub(1)?;
+        while at != id {
+            before = Some(at);
+            at = shard.slots.get((at % PER_SHARD) as usize)?.next.checked_sub(1)?;
+        }
+        let slot = shard.slots.get_mut((id % PER_SHARD) as usize)?;
+        slot.sealed = true;
+        let young = *slot;
+        match before {
+            None => of.list.store(young.next, Relaxed),
+            Some(before) => shard.slots.get_mut((before % PER_SHARD) as usize)?.next = young.next,
+        }
+        Some(young)
     }
 
     /// Gives a volume back what was taken of its list and not sealed.
