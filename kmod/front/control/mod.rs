@@ -5,6 +5,7 @@
 //! This room moves arguments between user memory and the kernel and checks their shape; what they mean is
 //! [`super::registry`]'s business. User memory is touched only before and after the state lock is held.
 
+mod below;
 mod engine;
 mod pool;
 mod volume;

@@ -2,10 +2,9 @@
 
 //! The ioctls of pools.
 
-use super::volume::read_fds;
-use super::{check_text, read_array, read_bytes, user, write_array, write_plain, Call};
+use super::below::{read_fds, Below};
+use super::{check_text, read_array, read_bytes, write_array, Call};
 use crate::abi::uapi;
-use crate::block::bdev::major_minor;
 use crate::front::pool::{Creation, Entry};
 use crate::front::Front;
 use kernel::prelude::*;
@@ -82,25 +81,12 @@ pub(super) fn status(front: &Front, call: &Call) -> Result {
     if argument.reserved != 0 {
         return Err(EINVAL);
     }
-    let mut lowers = KVec::new();
-    let mut config = KVVec::new();
-    let object;
+    let (below, object);
     {
         let state = front.lock();
         let entry = state.find_pool(&argument.uuid)?;
-        for lower in entry.lowers.iter() {
-            let (major, minor) = major_minor(lower.device());
-            let mut row = uapi::stor_lower_status {
-                major,
-                minor,
-                state: if lower.is_gone() { uapi::STOR_LOWER_GONE } else { 0 },
-                size: lower.geometry().size,
-                ..FromZeros::new_zeroed()
-            };
-            lower.name(&mut row.disk);
-            lowers.push(row, GFP_KERNEL)?;
-        }
-        config.extend_from_slice(&entry.config, GFP_KERNEL)?;
+        below = Below::of(entry.lowers.iter(), &entry.config)?;
+        argument.config_len = entry.config.len() as u32;
         argument.info = info(state.volumes_of(&argument.uuid), entry);
         argument.facts = FromZeros::new_zeroed();
         object = entry.object.clone();
@@ -108,13 +94,7 @@ pub(super) fn status(front: &Front, call: &Call) -> Result {
     if let Some(object) = object {
         object.facts(&mut argument.facts)?;
     }
-    argument.config_len = config.len() as u32;
-    if config.len() <= argument.config_capacity as usize {
-        write_plain(user(argument.config)?, &config)?;
-    }
-    if lowers.len() <= argument.lower_capacity as usize {
-        write_plain(user(argument.lowers)?, &lowers)?;
-    }
+    below.write((argument.lowers, argument.lower_capacity), (argument.config, argument.config_capacity))?;
     call.write(&argument)
 }
 

@@ -2,13 +2,13 @@
 
 //! The ioctls of volumes.
 
-use super::{check_text, read_array, read_bytes, user, write_array, write_plain, Call};
+use super::below::{read_fds, Below};
+use super::{check_text, read_bytes, write_array, Call};
 use crate::abi::uapi;
 use crate::block::bdev::major_minor;
 use crate::front::registry::{Creation, Entry, Table, NO_POOL};
 use crate::front::Front;
 use kernel::prelude::*;
-use zerocopy::FromZeros;
 
 /// Reads what stands below a volume from where an argument says it is.
 fn read_table(size: u64, lowers: (u64, u32), config: (u64, u32)) -> Result<Table> {
@@ -20,22 +20,6 @@ fn read_table(size: u64, lowers: (u64, u32), config: (u64, u32)) -> Result<Table
     }
     let fds = read_fds(lowers.0, lowers.1)?;
     Ok(Table { size, fds, config: read_bytes(config.0, config.1 as usize)? })
-}
-
-/// Reads which devices are below.
-pub(super) fn read_fds(lowers: u64, count: u32) -> Result<KVec<i32>> {
-    if count > uapi::STOR_MAX_LOWERS {
-        return Err(E2BIG);
-    }
-    let lowers = read_array::<uapi::stor_lower>(lowers, count as usize)?;
-    let mut fds = KVec::with_capacity(lowers.len(), GFP_KERNEL)?;
-    for lower in &lowers {
-        if lower.reserved != 0 {
-            return Err(EINVAL);
-        }
-        fds.push(lower.fd, GFP_KERNEL)?;
-    }
-    Ok(fds)
 }
 
 pub(super) fn create(front: &'static Front, call: &Call) -> Result {
@@ -159,32 +143,14 @@ pub(super) fn list(front: &Front, call: &Call) -> Result {
 
 pub(super) fn status(front: &Front, call: &Call) -> Result {
     let mut argument = call.admin::<uapi::stor_status>(0)?;
-    let mut lowers = KVec::new();
-    let mut config = KVVec::new();
+    let below;
     {
         let state = front.lock();
         let entry = state.find(&argument.uuid)?;
-        for lower in entry.below().iter() {
-            let (major, minor) = major_minor(lower.device());
-            let mut row = uapi::stor_lower_status {
-                major,
-                minor,
-                state: if lower.is_gone() { uapi::STOR_LOWER_GONE } else { 0 },
-                size: lower.geometry().size,
-                ..FromZeros::new_zeroed()
-            };
-            lower.name(&mut row.disk);
-            lowers.push(row, GFP_KERNEL)?;
-        }
-        config.extend_from_slice(&entry.config, GFP_KERNEL)?;
+        below = Below::of(entry.below().iter(), &entry.config)?;
         fill(&mut argument, entry);
     }
-    if config.len() <= argument.config_capacity as usize {
-        write_plain(user(argument.config)?, &config)?;
-    }
-    if lowers.len() <= argument.lower_capacity as usize {
-        write_plain(user(argument.lowers)?, &lowers)?;
-    }
+    below.write((argument.lowers, argument.lower_capacity), (argument.config, argument.config_capacity))?;
     call.write(&argument)
 }
 
