@@ -143,7 +143,7 @@ impl State {
     /// More lowers, and another configuration.
     pub fn reload_pool(&mut self, uuid: &[u8; 16], fds: &[i32], config: KVVec<u8>) -> Result {
         let index = self.pool_position(uuid)?;
-        let entry = self.pools.get_mut(index).ok_or(ENXIO)?;
+        let entry = self.pools.get(index).ok_or(ENXIO)?;
         let object = entry.object()?.clone();
         // The same holder may open a device again: so it shows which of them are those that the pool has.
         let given = open_lowers(fds, !entry.read_only, &entry.notices, fds.len())?;
@@ -154,7 +154,11 @@ impl State {
         if given.count() > uapi::STOR_MAX_LOWERS as usize {
             return Err(E2BIG);
         }
+        for lower in given.iter().skip(had) {
+            self.check_depends(lower.device(), uuid)?;
+        }
         drop(given);
+        let entry = self.pools.get_mut(index).ok_or(ENXIO)?;
         // Should the engine refuse, a device that was added stays open until the pool goes, and is used by nothing.
         for &fd in fds.get(had..).unwrap_or_default() {
             entry.lowers.push(Lower::open(fd, !entry.read_only, &entry.notices)?)?;

@@ -465,7 +465,7 @@ impl State {
     fn open_origin(&self, fds: &[i32], pool: &[u8; 16], notices: &Arc<Notices>) -> Result<Lowers> {
         let &[fd] = fds else { return if fds.is_empty() { none() } else { Err(EINVAL) } };
         let device = device_of(fd)?;
-        self.check_origin(device, pool)?;
+        self.check_depends(device, pool)?;
         let shared = |entry: &Entry| entry.origin.get(0).is_some_and(|origin| origin.device() == device);
         match self.volumes.iter().find(|entry| shared(entry)) {
             Some(entry) => Ok(entry.origin.clone()),
@@ -473,8 +473,8 @@ impl State {
         }
     }
 
-    /// ELOOP if reading this device might wait for this pool, which will read it while others wait for the pool.
-    fn check_origin(&self, device: u32, pool: &[u8; 16]) -> Result {
+    /// ELOOP if I/O to this device might wait for this pool, which is to use it while others wait for the pool.
+    pub fn check_depends(&self, device: u32, pool: &[u8; 16]) -> Result {
         let (mut pending, mut pools) = (KVec::new(), KVec::new());
         pending.push(device, GFP_KERNEL)?;
         while let Some(device) = pending.pop() {

@@ -12,11 +12,11 @@ use super::layout::{data_end, data_start, segment};
 use super::member;
 use super::open::{Open, Opened};
 use super::view::PoolChange;
-use crate::device::Access;
+use crate::device::{Access, Device};
 use crate::error::Context;
 use crate::linear::{exact, Target};
 use crate::size::Iec;
-use crate::{Bytes, Error, Kind, Result, Stor};
+use crate::{Bytes, Error, Kind, Result, Stor, Uuid};
 use std::path::PathBuf;
 use stor_pure::pure::label::copies::{at_end, IN_HEAD};
 use stor_pure::pure::label::{self, Label, Segment, LABEL_SIZE, MEMBERS_MAX};
@@ -50,10 +50,28 @@ impl Stor {
         self.try_extend_pool(name, extend).context(|| format!("cannot extend pool {name}"))
     }
 
+    /// Refuses a device that is a volume of this pool, or stands on one: the kernel would, but is asked
+    /// only when something has been written.
+    pub(crate) fn check_apart(&self, device: &Device, pool: Uuid) -> Result<()> {
+        let active = self.system.list()?;
+        let mut pending = vec![device.number];
+        while let Some(number) = pending.pop() {
+            let Some(info) = active.iter().find(|info| info.number == number) else { continue };
+            if info.pool == Some(pool) {
+                return Err(Error::new(Kind::Usage, format!("{} stands on the pool itself", device.path.display())));
+            }
+            pending.extend(self.system.status(info.uuid)?.lowers.iter().map(|lower| lower.number));
+        }
+        Ok(())
+    }
+
     fn try_extend_pool(&self, name: &str, extend: &Extend) -> Result<PoolChange> {
         let mut open = self.open_pool(name, &[], Access::Claim)?;
         if open.status.is_some() {
             open.changeable()?;
+        }
+        for path in &extend.devices {
+            self.check_apart(&self.system.open(path)?, open.uuid)?;
         }
         let fresh = self.fresh(&extend.devices, extend.force)?;
         if open.devices.len() + fresh.len() > MEMBERS_MAX {

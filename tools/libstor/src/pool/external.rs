@@ -62,11 +62,11 @@ impl Stor {
 }
 
 impl Open<'_> {
-    /// Refuses a device of the pool's own.
+    /// Refuses a device of the pool's own, or that stands on the pool.
     pub(crate) fn check_external(&self, device: &Device) -> Result<()> {
         match self.devices.iter().any(|member| member.number == device.number) {
             true => Err(Error::new(Kind::Usage, format!("{} is a device of the pool itself", device.path.display()))),
-            false => Ok(()),
+            false => self.stor.check_apart(device, self.uuid),
         }
     }
 

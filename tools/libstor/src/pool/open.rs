@@ -392,6 +392,7 @@ pub(crate) fn refused(name: &str, errno: Errno) -> Error {
         Errno::EOPNOTSUPP => Error::new(Kind::Unfit, "the engine has no target thin, or a device is zoned")
             .help("load an engine that has it"),
         Errno::ERANGE => Error::new(Kind::Usage, "it would have less than it has now"),
+        Errno::ELOOP => Error::new(Kind::Usage, "a device stands on the pool itself"),
         Errno::E2BIG => Error::new(Kind::Usage, "there are too many pools, volumes or devices"),
         Errno::EBUSY => Error::new(Kind::Busy, "it is in use"),
         Errno::ENXIO => Error::new(Kind::NotFound, format!("pool {name} was deactivated meanwhile")),
