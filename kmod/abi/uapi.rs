@@ -54,6 +54,7 @@ pub const STOR_POOL_FAILED: u32 = 4;
 pub const STOR_POOL_NEEDS_CHECK: u32 = 1;
 pub const STOR_POOL_OPENED_READ_ONLY: u32 = 2;
 pub const STOR_POOL_DEVICE_EXCLUSIVE: u32 = 1;
+pub const STOR_POOL_DEVICE_NO_ROOM: u32 = 1;
 pub const STOR_ENGINE_ACTIVE: u32 = 1;
 pub const STOR_SWITCH_MOVED: u32 = 0;
 pub const STOR_SWITCH_STAYED: u32 = 1;
@@ -80,6 +81,7 @@ pub const STOR_EVENT_POOL_RELOADED: u32 = 17;
 pub const STOR_EVENT_POOL_MODE: u32 = 18;
 pub const STOR_EVENT_POOL_LOW_WATER: u32 = 19;
 pub const STOR_EVENT_POOL_DELETED: u32 = 20;
+pub const STOR_EVENT_POOL_NO_ROOM: u32 = 21;
 pub const STOR_NR_VERSION: u32 = 0;
 pub const STOR_NR_CREATE: u32 = 1;
 pub const STOR_NR_REMOVE: u32 = 2;
@@ -683,10 +685,12 @@ pub struct stor_pool_device {
     pub transaction: __u64,
     pub created: __u32,
     pub snapshotted: __u32,
+    pub state: __u32,
+    pub reserved: __u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of stor_pool_device"][::core::mem::size_of::<stor_pool_device>() - 72usize];
+    ["Size of stor_pool_device"][::core::mem::size_of::<stor_pool_device>() - 80usize];
     ["Alignment of stor_pool_device"][::core::mem::align_of::<stor_pool_device>() - 8usize];
     ["Offset of field: stor_pool_device::header"][::core::mem::offset_of!(stor_pool_device, header) - 0usize];
     ["Offset of field: stor_pool_device::uuid"][::core::mem::offset_of!(stor_pool_device, uuid) - 16usize];
@@ -698,6 +702,8 @@ const _: () = {
     ["Offset of field: stor_pool_device::created"][::core::mem::offset_of!(stor_pool_device, created) - 64usize];
     ["Offset of field: stor_pool_device::snapshotted"]
         [::core::mem::offset_of!(stor_pool_device, snapshotted) - 68usize];
+    ["Offset of field: stor_pool_device::state"][::core::mem::offset_of!(stor_pool_device, state) - 72usize];
+    ["Offset of field: stor_pool_device::reserved"][::core::mem::offset_of!(stor_pool_device, reserved) - 76usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

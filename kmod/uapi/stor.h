@@ -442,6 +442,9 @@ struct stor_pool_status {
  */
 #define STOR_POOL_DEVICE_EXCLUSIVE	(1U << 0)
 
+/* Of `state`: its writes and discards fail since there was no room for one of them; STOR_IOC_SET makes it writable again. */
+#define STOR_POOL_DEVICE_NO_ROOM	(1U << 0)
+
 struct stor_pool_device {
 	struct stor_header header;
 	__u8 uuid[STOR_UUID_LEN];	/* the pool's */
@@ -451,6 +454,8 @@ struct stor_pool_device {
 	__u64 transaction;		/* out: the id when it was made */
 	__u32 created;			/* out: the snapshot clock then */
 	__u32 snapshotted;		/* out: the snapshot clock when it last was an origin */
+	__u32 state;			/* out: STOR_POOL_DEVICE_NO_ROOM */
+	__u32 reserved;
 };
 
 #define STOR_ENGINE_ACTIVE	(1U << 0)	/* new volumes start on it */
@@ -525,6 +530,7 @@ struct stor_engine_switch {
 #define STOR_EVENT_POOL_MODE		18	/* value: STOR_POOL_* */
 #define STOR_EVENT_POOL_LOW_WATER	19	/* value: bytes of free data; again when it was above meanwhile */
 #define STOR_EVENT_POOL_DELETED		20	/* value: the device's id */
+#define STOR_EVENT_POOL_NO_ROOM		21	/* value: the device's id: it is STOR_POOL_DEVICE_NO_ROOM now */
 
 struct stor_event {
 	__u64 sequence;

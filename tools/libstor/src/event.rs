@@ -97,6 +97,7 @@ impl Event {
             STOR_EVENT_POOL_MODE => "pool-mode",
             STOR_EVENT_POOL_LOW_WATER => "pool-low-water",
             STOR_EVENT_POOL_DELETED => "pool-deleted",
+            STOR_EVENT_POOL_NO_ROOM => "pool-no-room",
             _ => "unknown",
         }
     }
@@ -118,7 +119,7 @@ impl Event {
             STOR_EVENT_LOST => Value::Lost(self.value),
             STOR_EVENT_POOL_MODE => Value::Mode(mode_word(self.value)),
             STOR_EVENT_POOL_LOW_WATER => Value::Free(Bytes(self.value)),
-            STOR_EVENT_POOL_DELETED => Value::Device(self.value),
+            STOR_EVENT_POOL_DELETED | STOR_EVENT_POOL_NO_ROOM => Value::Device(self.value),
             STOR_EVENT_REMOVED
             | STOR_EVENT_POOL_CREATED
             | STOR_EVENT_POOL_REMOVED
@@ -139,7 +140,7 @@ impl Event {
 
     /// Whether it is about a pool.
     pub const fn is_of_pool(&self) -> bool {
-        matches!(self.kind, STOR_EVENT_POOL_CREATED..=STOR_EVENT_POOL_DELETED)
+        matches!(self.kind, STOR_EVENT_POOL_CREATED..=STOR_EVENT_POOL_NO_ROOM)
     }
 }
 

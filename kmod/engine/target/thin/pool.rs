@@ -462,7 +462,11 @@ impl Inner {
         let mut state = self.state.lock();
         let state = &mut *state;
         let block = u64::from(self.layout.head.data_block_size);
+        device.state = 0;
         if let Some(volume) = self.volume_of(state, device.device).cloned() {
+            if volume.stopped.load(Relaxed) != 0 {
+                device.state = uapi::STOR_POOL_DEVICE_NO_ROOM;
+            }
             // What is young counts, too.
             let _ = self.settle(state, &volume);
         }

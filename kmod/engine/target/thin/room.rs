@@ -170,7 +170,9 @@ impl Inner {
         if status == Status::NOSPC {
             match self.policy(state, volume).0 {
                 uapi::STOR_POLICY_QUEUE => return state.full.push(request),
-                uapi::STOR_POLICY_READ_ONLY => volume.stopped.store(1, Relaxed),
+                uapi::STOR_POLICY_READ_ONLY if volume.stopped.xchg(1, Relaxed) == 0 => {
+                    self.listener.tell(uapi::STOR_EVENT_POOL_NO_ROOM, volume.device);
+                }
                 _ => {}
             }
         }

@@ -147,6 +147,8 @@ pub struct PoolDevice {
     pub created: u32,
     /// The snapshot clock when it was last an origin.
     pub snapshotted: u32,
+    /// Whether its writes fail since there was no room for one.
+    pub no_room: bool,
 }
 
 /// The control ABI for pools.

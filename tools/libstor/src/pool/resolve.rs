@@ -135,13 +135,18 @@ impl Open<'_> {
     pub(crate) fn entry(&self, record: &Record, active: Option<&Info>) -> Entry {
         let origin = record.fixed.origin.get();
         let origin = self.catalog.records.get(&origin).filter(|known| origin != NO_ORIGIN && !known.name.is_empty());
-        let mapped = self.status.as_ref().and_then(|_| self.device(record.device(), false).ok());
-        let mapped = mapped.map(|device| device.mapped.0);
+        let device = self.status.as_ref().and_then(|_| self.device(record.device(), false).ok());
+        let mapped = device.map(|device| device.mapped.0);
+        let no_room = device.is_some_and(|device| device.no_room).then_some("no-room");
         let (pool, name, origin) =
             (Some(self.name.clone()), record.name.clone(), origin.map(|origin| origin.name.clone()));
         let snapshot = record.is_snapshot();
         match active {
-            Some(info) => Entry { name, pool, snapshot, origin, mapped, ..Entry::from(info) },
+            Some(info) => {
+                let mut entry = Entry { name, pool, snapshot, origin, mapped, ..Entry::from(info) };
+                entry.state.extend(no_room);
+                entry
+            }
             None => Entry {
                 name,
                 pool,

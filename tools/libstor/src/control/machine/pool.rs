@@ -127,6 +127,7 @@ impl Pools for Machine {
             transaction: argument.transaction,
             created: argument.created,
             snapshotted: argument.snapshotted,
+            no_room: argument.state & STOR_POOL_DEVICE_NO_ROOM != 0,
         })
     }
 }

@@ -333,6 +333,7 @@ impl Pools for Mapper {
             transaction: details.transaction_id.get(),
             created: details.creation_time.get(),
             snapshotted: details.snapshotted_time.get(),
+            no_room: false,
         })
     }
 }

@@ -525,6 +525,7 @@ impl Pools for Simulated {
                     transaction: details.transaction_id.get(),
                     created: details.creation_time.get(),
                     snapshotted: details.snapshotted_time.get(),
+                    no_room: false,
                 })
             })
         })
