@@ -48,6 +48,7 @@ bench: ## instructions per I/O beside raw, dm-linear and dm-thin, and of thin me
 	@tests/perf/run
 	@tests/perf/run --suite thin
 	@tests/perf/run --suite pauses
+	@tests/perf/run --suite profile
 	@tests/perf/thin-run
 	@tests/perf/metadata
 

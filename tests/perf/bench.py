@@ -69,13 +69,24 @@ def prepare():
     return ROOT / "build/logs/perf"
 
 
-def boot(kernel, root, script, log_path, figure=instructions, cpus=1, mem=1024):
-    """One boot: every workload on every device. {workload: {device: what `figure` makes of fio's job}}"""
+def jobs(figure):
+    """What makes {workload: {device: figure}} of fio's answers."""
+    def take(work):
+        figures = {}
+        for file in sorted((work / "out").glob("*.json")):
+            _, workload, device = file.stem.split(",")
+            figures.setdefault(workload, {})[device] = figure(json.loads(file.read_text())["jobs"][0])
+        return figures
+    return take
+
+
+def boot(kernel, root, script, log_path, take=jobs(instructions), cpus=1, mem=1024, machine=Machine):
+    """One boot, in which the guest runs a script: what `take` makes of the folder with what it left."""
     with tempfile.TemporaryDirectory(dir=ROOT / "build/vm", prefix="bench.") as work, \
             open(log_path, "w", encoding="utf-8") as log:
         work = Path(work)
         (work / "out").mkdir()
-        machine = Machine(kernel, root, "tcg", cpus=cpus, mem=mem, cmdline=CMDLINE, cpu=CPU, accel_args=ACCEL, work=work, log=log)
+        machine = machine(kernel, root, "tcg", cpus=cpus, mem=mem, cmdline=CMDLINE, cpu=CPU, accel_args=ACCEL, work=work, log=log)
         try:
             machine.start()
             machine.notes = []
@@ -89,12 +100,7 @@ def boot(kernel, root, script, log_path, figure=instructions, cpus=1, mem=1024):
         bad = console.splat(machine.lines)
         if bad or "done 0 " not in "".join(machine.notes):
             raise SystemExit(f"bench: {bad or '; '.join(machine.notes)}; log: {log_path}")
-        figures = {}
-        for file in sorted((work / "out").glob("*.json")):
-            number, workload, device = file.stem.split(",")
-            job = json.loads(file.read_text())["jobs"][0]
-            figures.setdefault(workload, {})[device] = figure(job)
-        return figures
+        return take(work)
 
 
 def main():

@@ -25,8 +25,8 @@ def main():
     kernel, root = parser.parse_args().prepared
     release = (kernel / "release").read_text().strip()
     logs = bench.prepare()
-    figures = bench.boot(kernel, root, "tests/perf/measure-pauses", logs / f"{release}-pauses.log", latency,
-                         cpus=2, mem=2560)
+    figures = bench.boot(kernel, root, "tests/perf/measure-pauses", logs / f"{release}-pauses.log",
+                         bench.jobs(latency), cpus=2, mem=2560)
     print(f"kernel {release}: 4 KiB random writes at depth 4 to a thin volume, virtual µs\n{'while':36}{'p99.9':>10}{'longest':>10}")
     for event, row in figures.items():
         print(f"{event:36}{row['with'][0]:10.0f}{row['with'][1]:10.0f}")
