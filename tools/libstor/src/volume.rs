@@ -283,14 +283,18 @@ impl Stor {
 
     /// The kernel's volume that a user names by name, UUID, or path of its node; `None` if there is no such volume.
     pub(crate) fn find(&self, name: &str) -> Result<Option<Info>> {
-        let volumes = self.active_volumes()?;
+        self.find_in(&self.active_volumes()?, name)
+    }
+
+    /// The same, of those that were listed before.
+    pub(crate) fn find_in(&self, volumes: &[Info], name: &str) -> Result<Option<Info>> {
         if name.starts_with(['/', '.']) {
             let path = Path::new(name);
             if !self.system.exists(path) {
                 return Ok(None);
             }
             let number = self.system.number(path)?;
-            return Ok(volumes.into_iter().find(|volume| volume.number == number));
+            return Ok(volumes.iter().find(|volume| volume.number == number).cloned());
         }
         let named = volumes.iter().find(|volume| volume.name == name);
         let uuid = Uuid::try_parse(name).ok();

@@ -6,11 +6,12 @@ use super::activate::uuid;
 use super::catalog::Record;
 use super::name::Name;
 use super::open::{fit, Open};
-use super::scan::scan;
+use super::scan::{scan, Group};
 use crate::device::Access;
 use crate::error::Context;
 use crate::volume::{Entry, Info, OptionalNumber};
 use crate::{Bytes, Error, Kind, Result, Stor, Uuid};
+use std::collections::BTreeMap;
 use stor_pure::pure::catalog::record::{NO_ORIGIN, READ_ONLY};
 
 /// A volume.
@@ -22,50 +23,83 @@ pub(crate) enum Meant {
     Thin { pool: Uuid, uuid: Uuid, name: String },
 }
 
-impl Stor {
+/// Which volumes there are, for as many names as are to be looked up: devices are looked at once, and not at all if that is not needed.
+pub(crate) struct Directory<'a> {
+    stor: &'a Stor,
+    active: Vec<Info>,
+    pools: Option<Vec<PoolNames>>,
+}
+
+/// A pool's volumes by name.
+struct PoolNames {
+    name: String,
+    uuid: Uuid,
+    volumes: std::result::Result<BTreeMap<String, Uuid>, Unread>,
+}
+
+/// Why a pool's volumes are not known.
+enum Unread {
+    /// It cannot be used, which concerns those who name it.
+    Unfit(Error),
+    /// Its devices cannot be read, so nobody knows what is in it.
+    Failed(Error),
+    /// Somebody is changing it.
+    Changing,
+}
+
+impl<'a> Directory<'a> {
+    pub(crate) fn new(stor: &'a Stor) -> Result<Self> {
+        Ok(Self { stor, active: stor.active_volumes()?, pools: None })
+    }
+
+    /// The pools; those of an earlier look if there was one.
+    fn pools(&mut self) -> Result<&[PoolNames]> {
+        if self.pools.is_none() {
+            let found = scan(self.stor.system.as_ref(), &[])?;
+            self.pools = Some(found.pools.into_iter().map(|group| PoolNames::read(self.stor, group)).collect());
+        }
+        Ok(self.pools.as_deref().unwrap_or_default())
+    }
+
     /// Which volume a user means; `None` if there is no such.
-    pub(crate) fn meant(&self, name: &str) -> Result<Option<Meant>> {
+    pub(crate) fn meant(&mut self, name: &str) -> Result<Option<Meant>> {
         let of_kernel = |info: Info| match info.pool {
             Some(pool) => Meant::Thin { pool, uuid: info.uuid, name: info.name },
             None => Meant::Plain(info),
         };
         let (pool, volume) = match Name::parse(name) {
-            Name::Path(path) => return Ok(self.find(&path)?.map(of_kernel)),
+            Name::Path(path) => return Ok(self.stor.find_in(&self.active, &path)?.map(of_kernel)),
             Name::Of(pool, volume) => (Some(pool), volume),
             Name::Plain(volume) => (None, volume),
         };
-        let known = self.find(&volume)?;
+        let known = self.stor.find_in(&self.active, &volume)?;
         // What has no pool needs no look at all devices.
         if let (None, Some(info)) = (&pool, known.as_ref().filter(|info| info.pool.is_none())) {
             return Ok(Some(Meant::Plain(info.clone())));
         }
         let wanted = Uuid::try_parse(&volume).ok();
-        let found = scan(self.system.as_ref(), &[])?;
         let named = pool.as_ref().and_then(|pool| Uuid::try_parse(pool).ok());
         let (mut matches, mut pools) = (Vec::new(), 0);
-        for group in found.pools {
-            if pool.as_ref().is_some_and(|pool| group.name() != *pool && Some(group.uuid) != named) {
+        for one in self.pools()? {
+            if pool.as_ref().is_some_and(|pool| one.name != *pool && Some(one.uuid) != named) {
                 continue;
             }
             pools += 1;
-            let whole = fit(&group);
-            if pool.is_some() {
-                whole.clone()?;
-            }
-            let Some(mut open) = whole.is_ok().then(|| self.lock(group, Access::Read)).transpose()?.flatten() else {
-                continue;
-            };
-            match open.load() {
-                Err(error) if pool.is_some() => return Err(error),
+            let volumes = match &one.volumes {
+                Ok(volumes) => volumes,
+                Err(Unread::Failed(error)) => return Err(error.clone()),
+                Err(Unread::Unfit(error)) if pool.is_some() => return Err(error.clone()),
                 Err(_) => continue,
-                Ok(()) => {}
-            }
-            let is =
-                |record: &&Record| !record.name.is_empty() && (record.name == volume || Some(uuid(record)) == wanted);
-            for record in open.catalog.records.values().filter(is) {
-                let name = format!("{}/{}", open.name, record.name);
-                matches.push(Meant::Thin { pool: open.uuid, uuid: uuid(record), name });
-            }
+            };
+            let found = match (volumes.get_key_value(&volume), wanted) {
+                (None, Some(_)) => volumes.iter().find(|(_, uuid)| Some(**uuid) == wanted),
+                (found, _) => found,
+            };
+            matches.extend(found.map(|(volume, uuid)| Meant::Thin {
+                pool: one.uuid,
+                uuid: *uuid,
+                name: format!("{}/{volume}", one.name),
+            }));
         }
         match (pool, matches.len()) {
             (Some(pool), 0) if pools == 0 => Err(super::scan::missing(&pool)),
@@ -80,8 +114,33 @@ impl Stor {
     }
 
     /// Which volume a user means.
-    pub(crate) fn the(&self, name: &str) -> Result<Meant> {
+    pub(crate) fn the(&mut self, name: &str) -> Result<Meant> {
         self.meant(name)?.ok_or_else(|| absent(name))
+    }
+}
+
+impl PoolNames {
+    fn read(stor: &Stor, group: Group) -> Self {
+        let (name, uuid) = (group.name(), group.uuid);
+        let volumes = fit(&group).map_err(Unread::Unfit).and_then(|()| {
+            let mut open = stor.lock(group, Access::Read).map_err(Unread::Failed)?.ok_or(Unread::Changing)?;
+            open.load().map_err(Unread::Unfit)?;
+            let named = open.catalog.records.values().filter(|record| !record.name.is_empty());
+            Ok(named.map(|record| (record.name.clone(), self::uuid(record))).collect())
+        });
+        Self { name, uuid, volumes }
+    }
+}
+
+impl Stor {
+    /// Which volume a user means; `None` if there is no such.
+    pub(crate) fn meant(&self, name: &str) -> Result<Option<Meant>> {
+        Directory::new(self)?.meant(name)
+    }
+
+    /// Which volume a user means.
+    pub(crate) fn the(&self, name: &str) -> Result<Meant> {
+        Directory::new(self)?.the(name)
     }
 
     /// All volumes: those that only the kernel has in order of creation, then those of the pools by name.
@@ -124,7 +183,7 @@ impl Meant {
 impl Open<'_> {
     /// All volumes of the pool, by name.
     pub(crate) fn entries(&self, active: &[Info]) -> Vec<Entry> {
-        let by_uuid: std::collections::BTreeMap<_, _> = active.iter().map(|info| (info.uuid, info)).collect();
+        let by_uuid: BTreeMap<_, _> = active.iter().map(|info| (info.uuid, info)).collect();
         let named = self.catalog.records.values().filter(|record| !record.name.is_empty());
         let mut records: Vec<_> = named.collect();
         records.sort_by(|one, other| one.name.cmp(&other.name));

@@ -5,7 +5,7 @@
 use super::activate::uuid;
 use super::catalog::Record;
 use super::open::Open;
-use super::resolve::{absent, Meant};
+use super::resolve::{absent, Directory, Meant};
 use super::settings::VolumeSettings;
 use crate::control::pool::Item;
 use crate::device::Access;
@@ -72,10 +72,10 @@ impl Stor {
     }
 
     fn try_snapshot(&self, new: &NewSnapshot) -> Result<SnapshotChange> {
-        let mut pool = None;
+        let (mut pool, mut directory) = (None, Directory::new(self)?);
         let mut origins: Vec<Uuid> = Vec::new();
         for volume in &new.volumes {
-            let Meant::Thin { pool: of, uuid, .. } = self.the(volume)? else {
+            let Meant::Thin { pool: of, uuid, .. } = directory.the(volume)? else {
                 return Err(Error::new(Kind::Usage, format!("volume {volume} is not one of a pool")));
             };
             if *pool.get_or_insert(of) != of {
@@ -168,8 +168,9 @@ impl Stor {
     pub fn remove_snapshots(&self, names: &[String], if_exists: bool) -> Result<SnapshotChange> {
         let remove = || -> Result<SnapshotChange> {
             let mut pools: Vec<(Uuid, Vec<Uuid>)> = Vec::new();
+            let mut directory = Directory::new(self)?;
             for name in names {
-                let meant = match self.meant(name) {
+                let meant = match directory.meant(name) {
                     Err(error) if if_exists && error.kind == Kind::NotFound => None,
                     meant => meant?,
                 };
