@@ -22,6 +22,8 @@ LIMITS = [("lookup", MIDDLE, 600), ("insert", MIDDLE, 10_000), ("insert", LARGE,
           ("commit of a snapshot", LARGE, 150_000)]
 # What may cost in LARGE only so many times what it costs in SMALL.
 CONSTANT = {"snapshot": 1.2}
+# What may cost only so many times what something else does.
+ALIKE = {("lookup, 256 snapshots deep", "lookup, 259 devices"): 1.05}
 # Frames of the pool whose memory is measured; the bytes that a frame, and a block of metadata, may take; and the rest.
 FRAMES, PER_FRAME, PER_BLOCK, REST = 4096, 4096 + 52, 4.5, 2 << 20
 
@@ -80,6 +82,10 @@ def main():
         ratio = columns[f"{LARGE:,}"][what] / columns[f"{SMALL:,}"][what]
         if ratio > limit:
             bad.append(f"{what}: {ratio:.2f} times as much with {LARGE:,} mappings as with {SMALL:,}, more than {limit}")
+    for (what, other), limit in ALIKE.items():
+        for name, figures in columns.items():
+            if figures[what] > limit * figures[other]:
+                bad.append(f"{what}, {name} mappings: {figures[what] / figures[other]:.2f} times as much as {other}, more than {limit}")
     if memory["peak"] > most:
         bad.append(f"memory: {memory['peak']:,} bytes, more than {most:,.0f}")
 

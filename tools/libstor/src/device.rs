@@ -71,6 +71,8 @@ pub trait Host {
     fn signature(&self, device: &Device) -> Result<Option<String>>;
     /// Erases all signatures that [`signature`](Self::signature) finds.
     fn wipe(&self, device: &Device) -> Result<()>;
+    /// Discards what a device that nobody has open holds from one byte on up to another.
+    fn discard(&self, path: &Path, begin: Bytes, end: Bytes) -> Result<()>;
     /// Runs a command of lvm2, such as `lvs`; what it prints.
     ///
     /// # Errors

@@ -23,6 +23,8 @@ const TRANSACTIONS: u64 = 4;
 const LOOKUPS: u64 = 4000;
 /// Mappings that one step of a deletion gives up.
 const STEP: u64 = 1000;
+/// Snapshots of snapshots, each of which has something of its own.
+const DEEP: std::ops::Range<u64> = 4..260;
 
 /// callgrind counts from here (`--zero-before`) …
 #[no_mangle]
@@ -55,7 +57,11 @@ fn open(image: &Path, frames: Option<usize>) -> Result<Pool<Device>, Fault> {
 }
 
 fn lookup(pool: &mut Pool<Device>, block: VirtualBlock) -> Result<(), Error> {
-    black_box(pool.lookup(VOLUME, block)?);
+    lookup_in(pool, VOLUME, block)
+}
+
+fn lookup_in(pool: &mut Pool<Device>, device: u64, block: VirtualBlock) -> Result<(), Error> {
+    black_box(pool.lookup(device, block)?);
     Ok(())
 }
 
@@ -100,9 +106,9 @@ pub(crate) fn run(image: &Path, mappings: u64, portable: bool) -> Result<(), Fau
     let mut free = Unmapped(0);
 
     let lookups = LOOKUPS.min(runs(mappings));
-    let blocks: Vec<_> = (0..lookups).map(mapped).collect();
+    let looked: Vec<_> = (0..lookups).map(mapped).collect();
     for what in ["lookup, cold", "lookup"] {
-        count(what, lookups, || blocks.iter().try_for_each(|&block| lookup(&mut pool, block)))?;
+        count(what, lookups, || looked.iter().try_for_each(|&block| lookup(&mut pool, block)))?;
     }
 
     let blocks = free.some(TRANSACTION);
@@ -128,7 +134,17 @@ pub(crate) fn run(image: &Path, mappings: u64, portable: bool) -> Result<(), Fau
     count("insert into a shared leaf", 1, || insert(&mut pool, blocks[1]))?;
     pool.commit().map_err(said)?;
 
-    for copy in [2, 3] {
+    for copy in DEEP {
+        let run = pool.create_snapshots(&[(copy, copy - 1)]).and_then(|()| pool.take_data(0, 1)).map_err(said)?;
+        pool.insert(copy, unmapped(copy), run).and_then(|()| pool.commit()).map_err(said)?;
+    }
+    for (what, device) in [("lookup, 259 devices", VOLUME), ("lookup, 256 snapshots deep", DEEP.end - 1)] {
+        let mut all = || looked.iter().try_for_each(|&block| lookup_in(&mut pool, device, block));
+        all().map_err(said)?;
+        count(what, lookups, all)?;
+    }
+
+    for copy in 2..DEEP.end {
         while pool.delete(copy, STEP).map_err(said)? == Deletion::Unfinished {
             pool.commit().map_err(said)?;
         }

@@ -2,7 +2,7 @@
 
 //! The only unsafe code of user space: ioctls, each behind a safe function that fills in its pointers from slices.
 
-use nix::{ioctl_read, ioctl_read_bad, ioctl_readwrite};
+use nix::{ioctl_read, ioctl_read_bad, ioctl_readwrite, ioctl_write_ptr_bad};
 use std::ffi::c_int;
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -38,6 +38,7 @@ mod raw {
     ioctl_read_bad!(block_logical_size, nix::request_code_none!(0x12, 104), c_int);
     ioctl_read_bad!(block_optimal_size, nix::request_code_none!(0x12, 121), c_int);
     ioctl_read!(block_size, 0x12, 114, u64);
+    ioctl_write_ptr_bad!(block_discard, nix::request_code_none!(0x12, 119), [u64; 2]);
 }
 
 fn pointer<T>(slice: &[T]) -> u64 {
@@ -179,6 +180,13 @@ pub(super) struct BlockDevice {
     /// Bytes that requests are best a multiple of, or 0.
     pub(super) optimal: u32,
     pub(super) read_only: bool,
+}
+
+/// Discards a range of a block device, in bytes.
+pub(super) fn block_discard(file: &File, begin: u64, length: u64) -> super::Answer<()> {
+    // SAFETY: the call reads two numbers.
+    unsafe { raw::block_discard(file.as_raw_fd(), &[begin, length])? };
+    Ok(())
 }
 
 /// Asks a block device for what it is.

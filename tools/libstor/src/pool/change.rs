@@ -18,8 +18,9 @@ use crate::size::Iec;
 use crate::volume::{Change, Resize};
 use crate::{Bytes, Error, Kind, Result, Stor};
 use nix::errno::Errno;
+use std::path::Path;
 use stor_pure::abi::uapi::*;
-use stor_pure::pure::catalog::record::DELETING;
+use stor_pure::pure::catalog::record::{DELETING, READ_ONLY};
 use stor_pure::pure::control as rule;
 
 impl Open<'_> {
@@ -133,8 +134,12 @@ impl Stor {
         record.fixed.size = size.0.into();
         let mut next = open.catalog.clone();
         next.records.insert(record.device(), record.clone());
-        // A crash in between leaves a kernel that knows of less than there is.
-        if size < old && info.is_some() {
+        if let Some(info) = info.as_ref().filter(|_| size < old) {
+            // Else it would be there again when the volume grows.
+            if !record.is(READ_ONLY) {
+                self.system.discard(Path::new(&info.path()), size, old)?;
+            }
+            // A crash from here on leaves a kernel that knows of less than there is.
             open.reload_volume(&record, true)?;
         }
         open.change_alone(next)?;

@@ -9,7 +9,7 @@ use libstor::control::{Answer, Control, Create, Events, Front, Node, Switched, T
 use libstor::device::{Access, Content, Device, Host, Number};
 use libstor::engine::Engine;
 use libstor::volume::{Info, Status};
-use libstor::{Result, Simulated, Uuid};
+use libstor::{Bytes, Result, Simulated, Uuid};
 use nix::errno::Errno;
 use serde_json::Value;
 use std::cell::RefCell;
@@ -242,6 +242,9 @@ impl Host for Machine {
     }
     fn wipe(&self, device: &Device) -> Result<()> {
         self.kernel.wipe(device)
+    }
+    fn discard(&self, path: &Path, begin: Bytes, end: Bytes) -> Result<()> {
+        self.look(|| Ok(self.kernel.discard(path, begin, end)))?
     }
     fn lvm(&self, arguments: &[&str]) -> Result<String> {
         self.kernel.lvm(arguments)

@@ -131,6 +131,14 @@ impl<T: Local> Host for T {
         signature::wipe(&device.path)
     }
 
+    fn discard(&self, path: &Path, begin: Bytes, end: Bytes) -> Result<()> {
+        let flags = nix::fcntl::OFlag::O_EXCL.bits();
+        let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path);
+        let file = file.map_err(|error| unusable(path, &error))?;
+        let done = sys::block_discard(&file, begin.0, end.0.saturating_sub(begin.0));
+        done.map_err(|errno| unusable(path, &io::Error::from_raw_os_error(errno as i32)))
+    }
+
     fn lvm(&self, arguments: &[&str]) -> Result<String> {
         let output = std::process::Command::new("lvm")
             .args(arguments)

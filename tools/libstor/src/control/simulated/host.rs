@@ -4,7 +4,7 @@
 
 use super::{Simulated, SimulatedDevice, MAJOR};
 use crate::device::{Access, Content, Device, Host, Number, Plain};
-use crate::{Error, Kind, Result, Uuid};
+use crate::{Bytes, Error, Kind, Result, Uuid};
 use nix::errno::Errno;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -93,6 +93,10 @@ impl Host for Simulated {
             Ok(())
         };
         self.with(wipe).map_err(Error::from)
+    }
+
+    fn discard(&self, path: &Path, begin: Bytes, end: Bytes) -> Result<()> {
+        self.with(|state| state.discard(path, begin.0, end.0)).map_err(Error::from)
     }
 
     fn lvm(&self, _arguments: &[&str]) -> Result<String> {

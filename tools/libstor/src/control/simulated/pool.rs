@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::fs::{self, OpenOptions};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 use stor_pure::abi::uapi::*;
@@ -265,6 +265,23 @@ impl State {
                 }
             }
         }
+    }
+
+    /// Unmaps whole blocks of an active volume.
+    pub(super) fn discard(&mut self, path: &Path, begin: u64, end: u64) -> Answer<()> {
+        let node = |volume: &&Volume| Path::new(&format!("/dev/stor{}", volume.index)) == path;
+        let volume = self.volumes.iter().find(node).ok_or(Errno::ENXIO)?;
+        let thin = volume.thin.clone().ok_or(Errno::EOPNOTSUPP)?;
+        let pool = self.find_pool(thin.pool)?.clone();
+        self.engine(&pool, |engine| {
+            let block = u64::from(engine.data_block_size()) * SECTOR_SIZE;
+            let mut next = Some(VirtualBlock(begin.div_ceil(block)));
+            while let Some(first) = next.filter(|first| first.0 < end / block) {
+                next = engine.remove(thin.config.device, first, VirtualBlock(end / block), STEP)?.next;
+                engine.commit()?;
+            }
+            Ok(())
+        })
     }
 
     fn facts(&self, pool: &Pool) -> Answer<PoolFacts> {
