@@ -50,15 +50,18 @@ fn main() -> ExitCode {
         Err(error) => return unparsed(&error),
     };
     FALLBACK.store(command.fallback, Ordering::Relaxed);
-    let mut out = io::stdout().lock();
-    let mut printer = Printer { out: &mut out, json: command.json };
-    let error = match run(&command, &mut printer) {
-        Ok(()) => return ExitCode::SUCCESS,
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let done = run(&command, &mut Printer { out: &mut out, json: command.json });
+    // What was printed comes before an error.
+    let error = match (done, out.flush()) {
+        (Ok(()), Ok(())) => return ExitCode::SUCCESS,
         // The reader has seen enough; what was to be done is done.
-        Err(Stop::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
-        Err(Stop::Failed(error)) if error.is_broken_pipe() => return ExitCode::SUCCESS,
-        Err(Stop::Output(error)) => Error::new(Kind::Failure, format!("cannot write: {error}")),
-        Err(Stop::Failed(error)) => error,
+        (_, Err(error)) | (Err(Stop::Output(error)), _) if error.kind() == io::ErrorKind::BrokenPipe => {
+            return ExitCode::SUCCESS
+        }
+        (Err(Stop::Failed(error)), _) if error.is_broken_pipe() => return ExitCode::SUCCESS,
+        (Err(Stop::Failed(error)), _) => error,
+        (Err(Stop::Output(error)), _) | (_, Err(error)) => Error::new(Kind::Failure, format!("cannot write: {error}")),
     };
     fail(command.json, &error)
 }

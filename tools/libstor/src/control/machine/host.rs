@@ -92,19 +92,26 @@ impl<T: Local> Host for T {
 
     fn candidates(&self) -> Vec<PathBuf> {
         let folder = Path::new("/sys/class/block");
+        let read = |name: &str, file: &str| fs::read_to_string(folder.join(name).join(file)).unwrap_or_default();
+        // There may be thousands of disks: no file is read that cannot be there.
+        let mapper = |name: &str, file: &str| match name.starts_with("dm-") {
+            true => read(name, &format!("dm/{file}")),
+            false => String::new(),
+        };
         let path = |name: &String| {
             // A mapped device by the name that its maker gave it.
-            let mapped = fs::read_to_string(folder.join(name).join("dm/name")).ok();
-            let mapped = mapped.map(|mapped| Path::new("/dev/mapper").join(mapped.trim()));
+            let mapped = Path::new("/dev/mapper").join(mapper(name, "name").trim());
             // The kernel writes "!" where a name in /dev has "/".
-            mapped.filter(|path| path.exists()).unwrap_or_else(|| Path::new("/dev").join(name.replace('!', "/")))
+            match mapper(name, "name").is_empty() || !mapped.exists() {
+                true => Path::new("/dev").join(name.replace('!', "/")),
+                false => mapped,
+            }
         };
         let full =
             |name: &String| fs::read_to_string(folder.join(name).join("size")).is_ok_and(|size| size.trim() != "0");
-        let read = |name: &str, file: &str| fs::read_to_string(folder.join(name).join(file)).unwrap_or_default();
         // What is in a volume is its user's, labels of pools included: whoever wants such a pool names the device.
         let of_stor = |name: &String| name.starts_with("stor") && folder.join(name).join("stor").exists();
-        let mapped = |name: &str| read(name, "dm/uuid").starts_with(crate::control::mapper::PREFIX);
+        let mapped = |name: &str| mapper(name, "uuid").starts_with(crate::control::mapper::PREFIX);
         let ours = |name: &String| of_stor(name) || mapped(name);
         // A device below another is not looked at, but for those of a pool: what is below multipath is the same as what
         // is above, and what is below a linear volume may be one that does not answer. Nor does a suspended one.
@@ -113,11 +120,11 @@ impl<T: Local> Host for T {
             false => !mapped(holder),
         };
         let below = |name: &String| names(&folder.join(name).join("holders")).iter().any(other);
-        let suspended = |name: &String| read(name, "dm/suspended").trim() == "1";
+        let suspended = |name: &String| mapper(name, "suspended").trim() == "1";
         let disks = names(folder);
         disks
             .iter()
-            .filter(|name| full(name) && !ours(name) && !below(name) && !suspended(name))
+            .filter(|name| !ours(name) && full(name) && !below(name) && !suspended(name))
             .map(path)
             .filter(|path| path.exists())
             .collect()

@@ -119,7 +119,8 @@ impl Mapper {
 pub(crate) fn in_use() -> bool {
     let devices = std::fs::read_dir("/sys/class/block").into_iter().flatten().flatten();
     let uuid = |device: std::fs::DirEntry| std::fs::read_to_string(device.path().join("dm/uuid")).unwrap_or_default();
-    devices.map(uuid).any(|uuid| uuid.starts_with(PREFIX))
+    let mapped = |device: &std::fs::DirEntry| device.file_name().as_encoded_bytes().starts_with(b"dm-");
+    devices.filter(mapped).map(uuid).any(|uuid| uuid.starts_with(PREFIX))
 }
 
 /// The table of a volume.
