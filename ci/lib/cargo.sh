@@ -31,6 +31,6 @@ copy_dependencies() {
 	# Ours are told by the checkout's path, and soon stale.
 	CARGO_TARGET_DIR=$dependencies "$ROOT/ci/builder" run --kernel 7.3-amd64 -- \
 		cargo clean -q --locked -p stor-pure -p libstor -p storctl -p stor-abi-fuzz -p stor-format-fuzz -p stor-crash -p stor-interop \
-			-p stor-pool-test -p stor-thin-gen -p stor-thin-bench
+			-p stor-pool-test -p stor-replica-crash -p stor-thin-gen -p stor-thin-bench
 	find "$dependencies" -type d -name incremental -exec rm -r {} +
 }

@@ -13,11 +13,15 @@
 //! - [`catalog`]: what a pool knows of its volumes: names, sizes, policies
 //! - [`linear`]: the table of target `linear`
 //! - [`thin`]: dm-thin metadata
+//! - [`md`]: md metadata 1.2 of RAID1: superblock, bitmap, bad-block log
+//! - [`replica`]: who of a volume's legs has its data: the membership record, and the planners
 
 pub mod catalog;
 pub mod control;
 pub mod label;
 pub mod linear;
+pub mod md;
+pub mod replica;
 pub mod text;
 pub mod thin;
 pub mod units;

@@ -4,10 +4,14 @@
 //!
 //! A target asserts what must hold of whatever a reader accepted, and nothing of what it refused.
 
+mod badblock;
+mod bitmap;
 mod catalog;
 mod device;
 mod image;
 mod label;
+mod leg;
+mod membership;
 mod node;
 mod space;
 mod superblock;
@@ -28,8 +32,19 @@ pub(crate) struct Target {
 }
 
 /// All of them.
-pub(crate) const TARGETS: &[Target] =
-    &[superblock::TARGET, node::TARGET, value::TARGET, space::TARGET, label::TARGET, catalog::TARGET, image::TARGET];
+pub(crate) const TARGETS: &[Target] = &[
+    superblock::TARGET,
+    node::TARGET,
+    value::TARGET,
+    space::TARGET,
+    label::TARGET,
+    catalog::TARGET,
+    leg::TARGET,
+    bitmap::TARGET,
+    badblock::TARGET,
+    membership::TARGET,
+    image::TARGET,
+];
 
 /// The processor's instruction.
 pub(crate) struct Fast;

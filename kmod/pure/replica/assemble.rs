@@ -1,0 +1,481 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! From what is on the legs to how the volume starts, or why it does not.
+//!
+//! The youngest record that has all others as its history says who is entitled; a majority of its voters has to be there,
+//! and one of the entitled legs. If they were not stopped cleanly, entitled legs may differ where any of their bitmaps has a bit: then
+//! one stays entitled, so that what is read once is what is read ever after. Bits are taken from all legs, those of the ones
+//! that are to be rebuilt included: each knows what it was written to.
+
+use super::foreign::{judge, Judgement};
+use super::lineage::{order, parted, Order};
+use super::mutant::{breaks, Mutant};
+use super::quorum;
+use super::record::{self, Record};
+use super::refusal::{Refusal, Side, Who};
+use super::set::{Set, LEGS_MAX, TIE_BREAK};
+use crate::pure::md::bitmap;
+use crate::pure::md::superblock::{device, feature, Role, Superblock};
+use zerocopy::FromZeros;
+
+/// What a leg's bitmap says, if it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bitmap {
+    /// See [`bitmap::Header::events_cleared`].
+    pub events_cleared: u64,
+    /// Bytes of a chunk.
+    pub chunk: u32,
+    /// Whether there is any bit.
+    pub any: bool,
+}
+
+/// What was found on a leg.
+#[derive(Clone, Copy, Debug)]
+pub struct Leg<'a> {
+    /// Its superblock, which was accepted.
+    pub superblock: &'a Superblock,
+    /// Its membership record.
+    pub record: Result<&'a Record, record::Refusal>,
+    /// Its bitmap, if that [counts](bitmap::Header::counts) for its superblock.
+    pub bitmap: Result<Bitmap, bitmap::Refusal>,
+    /// Bytes of its blocks.
+    pub block_size: u32,
+}
+
+/// What the caller takes upon himself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consent {
+    /// Nothing.
+    Safe,
+    /// That the volume starts from what this leg has, and what others have besides is lost.
+    Force {
+        /// The leg.
+        leg: usize,
+        /// Random bytes: the new lineage.
+        lineage: [u8; 16],
+    },
+}
+
+/// How a leg becomes equal to the source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recovery {
+    /// It is not used, or is equal already.
+    #[default]
+    None,
+    /// By copying the chunks whose bits are set on the source or on it.
+    Bits,
+    /// By copying everything.
+    All,
+}
+
+/// What happens to a leg.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Use {
+    /// Its place among the members; `None`: it is none of them any more, or a spare.
+    pub place: Option<usize>,
+    /// What is to be copied to it.
+    pub recovery: Recovery,
+    /// Nothing may be written to it before the bits are durable on the entitled legs: what it says of itself is still needed.
+    pub late: bool,
+    /// Its bits are to be taken over.
+    pub bits: bool,
+    /// It is an older copy of an entitled leg.
+    pub stale: bool,
+}
+
+/// How a volume starts.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What is written first: the youngest record, and the epoch that is claimed.
+    pub record: Record,
+    /// Which of its members are there and have its history.
+    pub present: Set,
+    /// Who is to be entitled.
+    pub entitled: Set,
+    /// The leg that others are rebuilt from.
+    pub source: usize,
+    /// The highest events counter of all.
+    pub events: u64,
+    /// The source's.
+    pub issued: u64,
+    /// What happens to each leg.
+    pub legs: [Use; LEGS_MAX],
+    /// md has had the array.
+    pub foreign: bool,
+    /// Slots of the array.
+    pub slots: Set,
+}
+
+/// Plans how the volume of these legs starts.
+///
+/// # Errors
+///
+/// Nobody can know who has the data, or the legs are not of one volume.
+pub fn plan(legs: &[Leg<'_>], tie_break: Option<&Record>, consent: Consent) -> Result<Plan, Refusal> {
+    identify(legs)?;
+    let facts = Facts { legs, tie_break, consent };
+    match facts.base()? {
+        None => facts.imported(None),
+        Some(base) if facts.is_foreign() => facts.imported(Some(base)),
+        Some(base) => facts.own(base),
+    }
+}
+
+/// Whether these are legs of one array, each once.
+fn identify(legs: &[Leg<'_>]) -> Result<(), Refusal> {
+    let first = legs.first().ok_or(Refusal::NoLegs)?;
+    if legs.len() > LEGS_MAX {
+        return Err(Refusal::TooMany(legs.len()));
+    }
+    for (index, leg) in legs.iter().enumerate() {
+        let (own, of) = (leg.superblock, first.superblock);
+        if (own.set_uuid, own.ctime, own.raid_disks) != (of.set_uuid, of.ctime, of.raid_disks) {
+            return Err(Refusal::OtherArray(index));
+        }
+        if own.size != of.size {
+            return Err(Refusal::Size { leg: index, size: own.size.get(), first: of.size.get() });
+        }
+        if leg.block_size != first.block_size {
+            return Err(Refusal::BlockSize { leg: index, size: leg.block_size, first: first.block_size });
+        }
+        for (other, earlier) in legs.iter().enumerate().take(index) {
+            if own.device_uuid == earlier.superblock.device_uuid {
+                return Err(Refusal::Twice(other, index));
+            }
+            if own.dev_number == earlier.superblock.dev_number {
+                return Err(Refusal::Number(other, index));
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Facts<'a> {
+    legs: &'a [Leg<'a>],
+    tie_break: Option<&'a Record>,
+    consent: Consent,
+}
+
+impl<'a> Facts<'a> {
+    fn forced(&self) -> Option<usize> {
+        match self.consent {
+            Consent::Safe => None,
+            Consent::Force { leg, .. } => Some(leg),
+        }
+    }
+
+    fn leg(&self, index: usize) -> Result<&Leg<'a>, Refusal> {
+        self.legs.get(index).ok_or(Refusal::NoSuchLeg(index))
+    }
+
+    /// All records, with the leg, or `None` for the tie-break.
+    fn records(&self) -> impl Iterator<Item = (Option<usize>, &'a Record)> + '_ {
+        let legs = self.legs.iter().enumerate().filter_map(|(index, leg)| Some((Some(index), leg.record.ok()?)));
+        legs.chain(self.tie_break.map(|record| (None, record)))
+    }
+
+    fn side(&self, leg: Option<usize>, record: &Record) -> Side {
+        let events =
+            leg.and_then(|leg| self.legs.get(leg)).map_or(record.events.get(), |leg| leg.superblock.events.get());
+        Side::of(leg.map_or(Who::TieBreak, |leg| Who::Leg(leg as u8)), record, events)
+    }
+
+    /// The record that has all others as its history; the one that is forced; `None` if there never was any.
+    fn base(&self) -> Result<Option<&'a Record>, Refusal> {
+        if let Some(leg) = self.forced() {
+            return match self.leg(leg)?.record {
+                Ok(record) => Ok(Some(record)),
+                Err(_) => Ok(None),
+            };
+        }
+        let Some((leg, base)) = self.records().max_by_key(|(_, record)| record.epoch.get()) else {
+            let damaged = |(index, leg): (usize, &Leg<'_>)| match leg.record {
+                Err(record::Refusal::Magic) | Ok(_) => None,
+                Err(refusal) => Some(Refusal::Record(index, refusal)),
+            };
+            return self.legs.iter().enumerate().find_map(damaged).map_or(Ok(None), Err);
+        };
+        for (other, record) in self.records() {
+            if !matches!(order(record, base), Order::Same | Order::Behind) {
+                return Err(Refusal::Apart(self.side(leg, base), self.side(other, record)));
+            }
+        }
+        Ok(Some(base))
+    }
+
+    /// Whether somebody else has written superblocks since: Stor leaves the tag of a lineage in them.
+    fn is_foreign(&self) -> bool {
+        let known = |tag: u32| {
+            self.records()
+                .any(|(_, record)| record.tag() == tag || record.forks().iter().any(|fork| tag_of(fork.lineage) == tag))
+        };
+        self.legs.iter().any(|leg| {
+            let member = leg.record.is_ok_and(|record| record.place(&leg.superblock.device_uuid).is_some());
+            member && !known(leg.superblock.tag())
+        })
+    }
+
+    /// The epoch after all that anybody may have used.
+    fn claim(&self, base: &Record) -> Result<u64, Refusal> {
+        let highest = self.records().map(|(_, record)| record.claim.get()).chain([base.claim.get()]).max().unwrap_or(0);
+        let claim = if breaks(Mutant::NoClaim) { base.epoch.get() } else { highest };
+        claim.checked_add(1).filter(|claim| *claim < u64::MAX / 4).ok_or(Refusal::End)
+    }
+
+    fn events(&self) -> u64 {
+        self.legs.iter().map(|leg| leg.superblock.events.get()).max().unwrap_or(0)
+    }
+
+    fn slots(&self) -> Set {
+        Set::first(self.legs.first().map_or(0, |leg| leg.superblock.raid_disks.get() as usize))
+    }
+
+    /// A start from what Stor itself has written.
+    fn own(&self, base: &Record) -> Result<Plan, Refusal> {
+        let mut uses = [Use::default(); LEGS_MAX];
+        let mut present = Set::NONE;
+        for (place, leg) in uses.iter_mut().zip(self.legs) {
+            place.place = base.place(&leg.superblock.device_uuid).filter(|place| *place < TIE_BREAK);
+            let history = leg.record.is_ok_and(|record| matches!(order(record, base), Order::Same | Order::Behind));
+            place.late = !history;
+            if let Some(place) = place.place.filter(|_| history) {
+                present = present.with(Set::one(place));
+            }
+        }
+        let forced = self.forced();
+        // It has no data that could be lost: who forces a start takes its vote from the others.
+        let follows = |record: &Record| forced.is_some() || matches!(order(record, base), Order::Same | Order::Behind);
+        if self.tie_break.is_some_and(follows) && base.member.get(TIE_BREAK).is_some_and(|member| *member != [0; 16]) {
+            present = present.with(Set::one(TIE_BREAK));
+        }
+        if forced.is_none() && !quorum::starts(base.voters(), present) {
+            let voters = base.voters();
+            return Err(Refusal::Quorum { present: present.and(voters), voters, epoch: base.epoch.get() });
+        }
+        let mut sources = self.fresh(base, present, &uses);
+        if breaks(Mutant::AllAreSources) {
+            sources = present.and(Set::LEGS);
+        }
+        if let Some(index) = forced {
+            let leg = self.leg(index)?;
+            let place = Set::one(uses.get(index).and_then(|leg| leg.place).ok_or(Refusal::NoSuchLeg(index))?);
+            if !sources.covers(place) {
+                // It has been left behind; that is what is wanted.
+                if leg.superblock.has(feature::RECOVERY) {
+                    return Err(Refusal::Unfinished(index));
+                }
+                sources = place;
+            }
+        }
+        if sources.is_empty() {
+            return Err(Refusal::NoSource { entitled: base.entitled(), epoch: base.epoch.get() });
+        }
+        let clean = self.are_clean(sources, &uses);
+        let mut record = base.clone();
+        // What an older copy lacks no bitmap knows.
+        let stale = base.entitled().and(present).without(sources);
+        uses.iter_mut().filter(|own| own.place.is_some_and(|place| stale.has(place))).for_each(|own| own.stale = true);
+        self.finish(&mut record, sources, clean, &mut uses, present, false)
+    }
+
+    /// A start from what md has written.
+    fn imported(&self, base: Option<&Record>) -> Result<Plan, Refusal> {
+        let forced = self.forced();
+        if let (Some(base), None) = (base, forced) {
+            let there = self.legs.iter().filter_map(|leg| base.place(&leg.superblock.device_uuid));
+            let there = there.fold(Set::NONE, |set, place| set.with(Set::one(place)));
+            let missing = base.entitled().without(there);
+            if !missing.is_empty() {
+                return Err(Refusal::Foreign(missing));
+            }
+        }
+        let Judgement { freshest, sound, clean } = judge(self.legs, forced)?;
+        let fresh = self.leg(freshest)?.superblock;
+        let mut record = base.map_or_else(Record::new_zeroed, Record::clone);
+        let mut uses = [Use::default(); LEGS_MAX];
+        let (mut taken, mut sources) = (Set::NONE, Set::NONE);
+        for (index, (place, leg)) in uses.iter_mut().zip(self.legs).enumerate() {
+            // A leg that was lost still says which slot it had; somebody else may have that now.
+            let own = match (fresh.role_of(leg.superblock.dev_number.get()), leg.superblock.role()) {
+                (Role::Slot(slot), _) | (Role::Faulty | Role::Spare, Role::Slot(slot)) => usize::from(slot),
+                _ => continue,
+            };
+            let replacement = leg.superblock.has(feature::REPLACEMENT);
+            let Some(member) = record.member.get_mut(own).filter(|_| !taken.has(own) && !replacement) else {
+                if sound.has(index) {
+                    let other = uses.iter().take(index).position(|other| other.place == Some(own)).unwrap_or(freshest);
+                    return Err(Refusal::Number(other, index));
+                }
+                continue;
+            };
+            *member = leg.superblock.device_uuid;
+            taken = taken.with(Set::one(own));
+            (place.place, place.late) = (Some(own), !sound.has(index));
+            if sound.has(index) {
+                sources = sources.with(Set::one(own));
+            }
+        }
+        let tie_break = self.tie_break.filter(|_| base.is_some()).map_or(Set::NONE, |_| Set::one(TIE_BREAK));
+        (record.array, record.made) = (fresh.set_uuid, fresh.ctime);
+        let legs = record.member.iter().take(LEGS_MAX).enumerate().filter(|(_, member)| **member != [0; 16]);
+        record.legs = legs.fold(Set::NONE, |set, (place, _)| set.with(Set::one(place))).bits().into();
+        record.voters = sources.with(tie_break).bits().into();
+        record.entitled = sources.bits().into();
+        if base.is_none() {
+            // There is no other source of random bytes: the first lineage is the array itself.
+            let mut lineage = fresh.set_uuid;
+            lineage.iter_mut().zip(fresh.ctime.get().to_le_bytes()).for_each(|(to, from)| *to ^= from);
+            record.lineage = if lineage == [0; 16] { [1; 16] } else { lineage };
+            (record.epoch, record.claim) = (1.into(), 1.into());
+        }
+        self.finish(&mut record, sources, clean, &mut uses, sources.with(tie_break), true)
+    }
+
+    /// Of the entitled legs those that are up to date. Superblocks are written to all at the same time, and never behind a record, so
+    /// one that is behind by more than one event is not what it was: somebody has put an older copy in its place.
+    fn fresh(&self, base: &Record, present: Set, uses: &[Use; LEGS_MAX]) -> Set {
+        let events = |leg: &Leg<'_>| leg.superblock.events.get();
+        let entitled = || self.sources(base.entitled().and(present), uses);
+        let newest = entitled().map(|(_, leg)| events(leg)).max().unwrap_or(0).max(base.events.get());
+        let fresh = entitled().filter(|(_, leg)| events(leg).saturating_add(1) >= newest);
+        fresh.fold(Set::NONE, |set, (place, _)| set.with(Set::one(place)))
+    }
+
+    /// Whether these were stopped with nothing under way, all at the same time.
+    fn are_clean(&self, sources: Set, uses: &[Use; LEGS_MAX]) -> bool {
+        let mut events = None;
+        self.sources(sources, uses).all(|(_, leg)| {
+            let own = leg.superblock.events;
+            leg.superblock.is_clean() && *events.get_or_insert(own) == own
+        })
+    }
+
+    fn sources<'b>(&'b self, sources: Set, uses: &'b [Use; LEGS_MAX]) -> impl Iterator<Item = (usize, &'b Leg<'a>)> {
+        let place = move |index: usize| uses.get(index).and_then(|leg| leg.place).filter(|place| sources.has(*place));
+        self.legs.iter().enumerate().filter_map(move |(index, leg)| Some((place(index)?, leg)))
+    }
+
+    /// What is rebuilt from where, once it is known who has the data.
+    fn finish(
+        &self,
+        record: &mut Record,
+        sources: Set,
+        clean: bool,
+        uses: &mut [Use; LEGS_MAX],
+        present: Set,
+        foreign: bool,
+    ) -> Result<Plan, Refusal> {
+        // They all have what was acknowledged. The younger superblock may know of more; the slot never decides but in the end.
+        let rank = |place: usize, leg: &Leg<'_>| {
+            let known = leg.record.map_or(0, |record| record.epoch.get());
+            let mostly = leg.superblock.devflags & device::WRITE_MOSTLY != 0;
+            (
+                known,
+                leg.superblock.events.get(),
+                !leg.superblock.has(feature::BAD_BLOCKS),
+                !mostly,
+                core::cmp::Reverse(place),
+            )
+        };
+        let found = *uses;
+        let best = self.sources(sources, &found).max_by_key(|(place, leg)| rank(*place, leg));
+        let (source, _) = best.ok_or(Refusal::NoneInSync)?;
+        let source_leg = best.map(|(_, leg)| leg);
+
+        // The bits of the sources together; `None` if one of them cannot say.
+        let mut bits = source_leg.and_then(|leg| leg.bitmap.ok());
+        for (_, leg) in self.sources(sources, &found) {
+            bits = match (bits, leg.bitmap) {
+                (Some(all), Ok(own)) if own.chunk == all.chunk => Some(Bitmap {
+                    events_cleared: all.events_cleared.max(own.events_cleared),
+                    any: all.any || own.any,
+                    ..all
+                }),
+                _ => None,
+            };
+        }
+        let differ = !clean && bits.is_none_or(|bits| bits.any);
+        let mut entitled = sources;
+        if differ && !breaks(Mutant::EqualAfterCrash) {
+            entitled = Set::one(source);
+        }
+        for (leg, own) in self.legs.iter().zip(uses.iter_mut()) {
+            let Some(place) = own.place else { continue };
+            own.bits = bits.is_some() && leg.bitmap.is_ok();
+            if entitled.has(place) {
+                own.recovery = Recovery::None;
+                continue;
+            }
+            let known = bits.filter(|bits| leg.bitmap.is_ok_and(|own| own.chunk == bits.chunk));
+            let covered = known.is_some_and(|bits| {
+                let cleared = bits.events_cleared;
+                if sources.has(place) || breaks(Mutant::TrustBitmap) {
+                    return true;
+                }
+                if own.stale {
+                    return false;
+                }
+                if foreign || !own.late {
+                    return leg.superblock.events.get() >= cleared;
+                }
+                // It went on alone: its own bits have to go back as far as where the two parted.
+                let since = source_leg.and_then(|source| parted(source.record.ok()?, leg.record.ok()?));
+                let own = leg.bitmap.map_or(u64::MAX, |own| own.events_cleared);
+                since.is_some_and(|since| since >= cleared && since >= own)
+            });
+            own.recovery = if covered { Recovery::Bits } else { Recovery::All };
+        }
+        if breaks(Mutant::OneBitmap) {
+            uses.iter_mut().for_each(|own| own.bits &= own.place == Some(source));
+        }
+        let claim = self.claim(record)?;
+        record.claim = claim.into();
+        if let Consent::Force { lineage, .. } = self.consent {
+            let events = source_leg.map_or(0, |leg| leg.superblock.events.get());
+            record.fork(lineage, events);
+            record.events = events.into();
+            record.parent = record.epoch;
+            (record.epoch, record.claim) = (claim.into(), (claim + 1).into());
+            (record.entitled, record.voters) = (entitled.bits().into(), present.bits().into());
+        }
+        let issued = source_leg.map_or(0, |leg| leg.superblock.events.get());
+        let (record, events, slots, legs) = (record.clone(), self.events(), self.slots(), *uses);
+        Ok(Plan { record, present, entitled, source, events, issued, legs, foreign, slots })
+    }
+}
+
+/// The tag of a lineage.
+fn tag_of(lineage: [u8; 16]) -> u32 {
+    let [first, second, third, ..] = lineage;
+    u32::from_le_bytes([first, second, third, 0]).max(1)
+}
+
+/// How a leg becomes equal to a volume that runs, and that it is to come back to.
+///
+/// `record` is the volume's, `events_cleared` and `chunk` are its bitmap's. The leg's own bits are to be taken over if it says
+/// [`Recovery::Bits`].
+///
+/// # Errors
+///
+/// It is none of the volume's legs, or has gone on without it.
+pub fn returning(record: &Record, events_cleared: u64, chunk: u32, leg: &Leg<'_>) -> Result<Recovery, Refusal> {
+    let superblock = leg.superblock;
+    let member = record.place(&superblock.device_uuid).is_some_and(|place| place < TIE_BREAK);
+    if superblock.set_uuid != record.array || superblock.ctime != record.made || !member {
+        return Err(Refusal::OtherArray(0));
+    }
+    let Ok(own) = leg.record else { return Ok(Recovery::All) };
+    match order(own, record) {
+        Order::Same | Order::Behind => {}
+        Order::Ahead | Order::Apart => {
+            let events = superblock.events.get();
+            return Err(Refusal::Apart(
+                Side::of(Who::Volume, record, record.events.get()),
+                Side::of(Who::Leg(0), own, events),
+            ));
+        }
+    }
+    let known = leg.bitmap.is_ok_and(|bitmap| bitmap.chunk == chunk);
+    let little = superblock.events.get() >= events_cleared || breaks(Mutant::TrustBitmap);
+    Ok(if known && little { Recovery::Bits } else { Recovery::All })
+}

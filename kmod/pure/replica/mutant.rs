@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Rules that a test can break, to see that it would notice. Only with the feature `mutants`; nothing that ships has it.
+
+/// A rule that can be broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Mutant {
+    /// A write that one leg lacks is acknowledged before the record that drops the leg is durable.
+    AcknowledgeEarly = 1,
+    /// A leg that failed a flush is taken to have done it.
+    FlushErrors,
+    /// Data is written before the bit of its chunk is durable.
+    BitAfterData,
+    /// Data is written before the superblocks say that there are writes.
+    DirtyAfterData,
+    /// A bit is cleared before what was written is durable on all legs.
+    ClearUnflushed,
+    /// Bits are cleared although a leg is missing.
+    ClearDegraded,
+    /// The superblocks say that all is in sync before it is durable.
+    CleanUnflushed,
+    /// Only the source's bitmap is looked at.
+    OneBitmap,
+    /// A voter alone may start.
+    LoneStart,
+    /// Half of the voters may start.
+    HalfStart,
+    /// Several voters come and go in one change.
+    ManyVotersAtOnce,
+    /// A start does not claim its epoch before it uses it.
+    NoClaim,
+    /// A claim is on half of the voters.
+    ClaimOnHalf,
+    /// A start that changes nothing has no epoch of its own.
+    NoEpoch,
+    /// Records are compared by their epochs only.
+    NoLineage,
+    /// Every leg that is there is a source, whatever the record says.
+    AllAreSources,
+    /// After a crash all legs that were entitled stay so, although they may differ.
+    EqualAfterCrash,
+    /// A leg that was rebuilt is entitled while older writes to it are under way, or not durable.
+    EntitleEarly,
+    /// A record is written over the only one.
+    OneSlot,
+    /// A leg that missed more than the bitmap knows is rebuilt by the bitmap.
+    TrustBitmap,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 20] = [
+        Self::AcknowledgeEarly,
+        Self::FlushErrors,
+        Self::BitAfterData,
+        Self::DirtyAfterData,
+        Self::ClearUnflushed,
+        Self::ClearDegraded,
+        Self::CleanUnflushed,
+        Self::OneBitmap,
+        Self::LoneStart,
+        Self::HalfStart,
+        Self::ManyVotersAtOnce,
+        Self::NoClaim,
+        Self::ClaimOnHalf,
+        Self::NoEpoch,
+        Self::NoLineage,
+        Self::AllAreSources,
+        Self::EqualAfterCrash,
+        Self::EntitleEarly,
+        Self::OneSlot,
+        Self::TrustBitmap,
+    ];
+}
+
+#[cfg(feature = "mutants")]
+mod chosen {
+    use core::sync::atomic::{AtomicU8, Ordering};
+
+    static CHOSEN: AtomicU8 = AtomicU8::new(0);
+
+    /// Breaks a rule from now on, or none.
+    pub fn choose(mutant: Option<super::Mutant>) {
+        CHOSEN.store(mutant.map_or(0, |mutant| mutant as u8), Ordering::Relaxed);
+    }
+
+    pub(in crate::pure::replica) fn breaks(mutant: super::Mutant) -> bool {
+        CHOSEN.load(Ordering::Relaxed) == mutant as u8
+    }
+}
+
+#[cfg(feature = "mutants")]
+pub use chosen::choose;
+
+#[cfg(feature = "mutants")]
+pub(super) use chosen::breaks;
+
+/// Whether a rule is to be broken.
+#[cfg(not(feature = "mutants"))]
+pub(super) const fn breaks(_: Mutant) -> bool {
+    false
+}
