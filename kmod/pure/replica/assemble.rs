@@ -252,6 +252,17 @@ impl<'a> Facts<'a> {
             let voters = base.voters();
             return Err(Refusal::Quorum { present: present.and(voters), voters, epoch: base.epoch.get() });
         }
+        // Somebody who did not know of the youngest record has claimed an epoch after it: then that record was never decided, and what he
+        // has decided instead is known to a majority of his voters only.
+        let passed = self.records().find(|(_, record)| {
+            let epoch = base.epoch.get();
+            let later = record.lineage == base.lineage && record.epoch.get() < epoch && record.claim.get() > epoch;
+            later && forced.is_none() && !quorum::starts(record.voters(), present)
+        });
+        if let Some((_, record)) = passed {
+            let voters = record.voters();
+            return Err(Refusal::Quorum { present: present.and(voters), voters, epoch: record.epoch.get() });
+        }
         let mut sources = self.fresh(base, present, &uses);
         if breaks(Mutant::AllAreSources) {
             sources = present.and(Set::LEGS);

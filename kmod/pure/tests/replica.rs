@@ -150,6 +150,24 @@ fn too_few_voters_or_no_source_is_refused() {
     assert_eq!(start(&found, None, Consent::Force { leg: 7, lineage: [9; 16] }).err(), Some(Refusal::NoSuchLeg(7)));
 }
 
+/// Leg 0 has a record that was begun and never decided; legs 1 and 2 and the tie-break have gone on without knowing of it.
+#[test]
+fn a_record_that_was_passed_over_decides_nothing() {
+    let (mut found, record) = volume(3, true);
+    let mut begun = record.clone();
+    next(&mut begun, &[0, 1]);
+    begun.voters = Set::first(2).with(Set::one(TIE_BREAK)).bits().into();
+    found[0].record = Ok(begun.clone());
+    assert!(safe(&found[..2]).is_ok(), "as far as legs 0 and 1 know, it may have been decided");
+    let mut claimed = record.clone();
+    claimed.claim = (begun.epoch.get() + 1).into();
+    found[1].record = Ok(claimed.clone());
+    assert!(matches!(safe(&found[..2]).err(), Some(Refusal::Quorum { voters, .. }) if voters == record.voters()));
+    // A majority of all four would know of what was decided instead.
+    found[2].record = Ok(claimed);
+    assert!(safe(&found).is_ok());
+}
+
 #[test]
 fn what_was_forced_and_what_went_on_are_apart() {
     let (mut found, record) = volume(2, false);
