@@ -205,10 +205,7 @@ impl<'a> Facts<'a> {
 
     /// Whether somebody else has written superblocks since: Stor leaves the tag of a lineage in them.
     fn is_foreign(&self) -> bool {
-        let known = |tag: u32| {
-            self.records()
-                .any(|(_, record)| record.tag() == tag || record.forks().iter().any(|fork| tag_of(fork.lineage) == tag))
-        };
+        let known = |tag: u32| self.records().any(|(_, record)| is_of(record, tag));
         self.legs.iter().any(|leg| {
             let member = leg.record.is_ok_and(|record| record.place(&leg.superblock.device_uuid).is_some());
             member && !known(leg.superblock.tag())
@@ -348,7 +345,9 @@ impl<'a> Facts<'a> {
         let events = |leg: &Leg<'_>| leg.superblock.events.get();
         let entitled = || self.sources(base.entitled().and(present), uses);
         let newest = entitled().map(|(_, leg)| events(leg)).max().unwrap_or(0).max(base.events.get());
-        let fresh = entitled().filter(|(_, leg)| events(leg).saturating_add(1) >= newest);
+        // One that was about to join another lineage has that one's superblock, and its bitmap.
+        let own = |leg: &Leg<'_>| is_of(base, leg.superblock.tag());
+        let fresh = entitled().filter(|(_, leg)| events(leg).saturating_add(1) >= newest && own(leg));
         fresh.fold(Set::NONE, |set, (place, _)| set.with(Set::one(place)))
     }
 
@@ -423,7 +422,11 @@ impl<'a> Facts<'a> {
                 if sources.has(place) || breaks(Mutant::TrustBitmap) {
                     return true;
                 }
-                if own.stale {
+                // Whose superblock was written for another lineage, that one's events say nothing here.
+                let tag = leg.superblock.tag();
+                let line = if foreign || !own.late { Some(&*record) } else { leg.record.ok() };
+                let counts = foreign && tag == 0 || line.is_some_and(|line| is_of(line, tag));
+                if own.stale || !counts {
                     return false;
                 }
                 if foreign || !own.late {
@@ -455,10 +458,9 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// The tag of a lineage.
-fn tag_of(lineage: [u8; 16]) -> u32 {
-    let [first, second, third, ..] = lineage;
-    u32::from_le_bytes([first, second, third, 0]).max(1)
+/// Whether a superblock with this tag was written for this lineage, or one before it.
+fn is_of(record: &Record, tag: u32) -> bool {
+    record.tag() == tag || record.forks().iter().any(|fork| fork.tag() == tag)
 }
 
 /// How a leg becomes equal to a volume that runs, and that it is to come back to.
@@ -486,7 +488,7 @@ pub fn returning(record: &Record, events_cleared: u64, chunk: u32, leg: &Leg<'_>
             ));
         }
     }
-    let known = leg.bitmap.is_ok_and(|bitmap| bitmap.chunk == chunk);
+    let known = leg.bitmap.is_ok_and(|bitmap| bitmap.chunk == chunk) && is_of(record, superblock.tag());
     let little = superblock.events.get() >= events_cleared || breaks(Mutant::TrustBitmap);
     Ok(if known && little { Recovery::Bits } else { Recovery::All })
 }

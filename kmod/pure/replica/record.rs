@@ -42,6 +42,18 @@ pub struct Fork {
     pub events: U64,
 }
 
+impl Fork {
+    /// The [tag](Record::tag) that superblocks had then.
+    pub fn tag(&self) -> u32 {
+        tag(&self.lineage)
+    }
+}
+
+fn tag(lineage: &[u8; 16]) -> u32 {
+    let [first, second, third, ..] = *lineage;
+    u32::from_le_bytes([first, second, third, 0]).max(1)
+}
+
 /// A record. What is behind it in its page is zero.
 #[derive(Clone, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -240,8 +252,7 @@ impl Record {
 
     /// What a superblock has in its [tag](Superblock::tag) as long as nobody but Stor has written it: not 0.
     pub fn tag(&self) -> u32 {
-        let [first, second, third, ..] = self.lineage;
-        u32::from_le_bytes([first, second, third, 0]).max(1)
+        tag(&self.lineage)
     }
 
     /// Whether two say the same of the members.

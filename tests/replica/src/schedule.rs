@@ -158,7 +158,8 @@ fn start(
     };
     world.tell(|| refusal.to_string());
     done.refusals += 1;
-    let apart = matches!(refusal, Refusal::Apart(..));
+    // A leg that was about to join, when somebody chose another side, has a superblock of a lineage that nobody knows any more.
+    let apart = matches!(refusal, Refusal::Apart(..) | Refusal::ForeignApart(..) | Refusal::NoneInSync);
     done.apart += u64::from(apart);
     if whole && !(apart && world.forced > 0) {
         return Err(format!("with all members it does not start: {refusal}").into());
