@@ -175,7 +175,7 @@ impl<'a> Log<'a> {
             while begin < end {
                 let length = (end - begin).min(LENGTH_MAX);
                 if let Some(entry) = self.entries.get_mut(to) {
-                    *entry = (begin << 10 | length).into();
+                    *entry = ((begin << 10) | length).into();
                 }
                 (begin, to) = (begin + length, to + 1);
             }

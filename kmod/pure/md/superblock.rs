@@ -392,7 +392,7 @@ impl Superblock {
 
     /// Sets the time of the update, in seconds, and the tag.
     pub fn set_time(&mut self, seconds: u64, tag: u32) {
-        self.utime = (seconds & ((1 << 40) - 1) | u64::from(tag) << 40).into();
+        self.utime = ((seconds & ((1 << 40) - 1)) | (u64::from(tag) << 40)).into();
     }
 
     /// Whether it describes what can be.

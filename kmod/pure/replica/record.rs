@@ -358,7 +358,7 @@ impl Found<'_> {
 /// # Errors
 ///
 /// Neither does: why the first one that is any does not.
-pub fn choose<'a>(copies: [Result<&'a Record, Refusal>; 2]) -> Result<Found<'a>, Refusal> {
+pub fn choose(copies: [Result<&Record, Refusal>; 2]) -> Result<Found<'_>, Refusal> {
     let found = |record, slot| Ok(Found { record, slot });
     match copies {
         [Ok(first), Ok(second)] if first.sequence == second.sequence && first != second => Err(Refusal::Copies),

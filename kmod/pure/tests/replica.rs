@@ -284,7 +284,7 @@ fn every_flipped_bit_of_a_record_is_noticed_and_a_torn_one_leaves_the_other() {
     for sectors in 0..256_u32 {
         let mut torn: Page = [0; PAGE_SIZE];
         for (sector, (to, from)) in torn.chunks_mut(512).zip(new.chunks(512)).enumerate() {
-            if sectors >> sector & 1 == 1 {
+            if (sectors >> sector) & 1 == 1 {
                 to.copy_from_slice(from);
             }
         }
