@@ -90,9 +90,9 @@ fn what_is_not_plain_raid1_is_refused() {
         (4, &[2], Refusal::Version(2)),
         (0xdc, &[0x81, 7], Refusal::Roles(1921)),
         (0x90, &[0], Refusal::Offset(0)),
-        (8, &[1 | 1 << 2], Refusal::Features(1 << 2)),
-        (8, &[1 | 1 << 5], Refusal::Features(1 << 5)),
-        (8, &[1 | 1 << 6], Refusal::Features(1 << 6)),
+        (8, &[1 | (1 << 2)], Refusal::Features(1 << 2)),
+        (8, &[1 | (1 << 5)], Refusal::Features(1 << 5)),
+        (8, &[1 | (1 << 6)], Refusal::Features(1 << 6)),
         (8, &[1, 1], Refusal::Features(1 << 8)),
         (8, &[1, 2], Refusal::Features(1 << 9)),
         (8, &[1, 4], Refusal::Features(1 << 10)),
@@ -286,12 +286,16 @@ fn a_bad_block_log_that_cannot_be_is_refused() {
         }
         Log::of(&mut page, 8, shift, data).map(|log| log.len())
     };
-    assert_eq!(read(&[2048 << 10 | 8, 2056 << 10 | 1, 3000 << 10 | 1023], 0), Ok(3), "of the leg, not of the data");
-    assert_eq!(read(&[256 << 10 | 1], 3), Ok(1));
+    assert_eq!(
+        read(&[(2048 << 10) | 8, (2056 << 10) | 1, (3000 << 10) | 1023], 0),
+        Ok(3),
+        "of the leg, not of the data"
+    );
+    assert_eq!(read(&[(256 << 10) | 1], 3), Ok(1));
     assert_eq!(read(&[2048 << 10], 0), Err(LogRefusal::Entry(0)));
-    assert_eq!(read(&[2048 << 10 | 8, 2055 << 10 | 8], 0), Err(LogRefusal::Entry(1)));
-    assert_eq!(read(&[2047 << 10 | 8], 0), Err(LogRefusal::Place(0)));
-    assert_eq!(read(&[((1 << 20) - 1) << 10 | 2], 0), Err(LogRefusal::Place(0)));
+    assert_eq!(read(&[(2048 << 10) | 8, (2055 << 10) | 8], 0), Err(LogRefusal::Entry(1)));
+    assert_eq!(read(&[(2047 << 10) | 8], 0), Err(LogRefusal::Place(0)));
+    assert_eq!(read(&[(((1 << 20) - 1) << 10) | 2], 0), Err(LogRefusal::Place(0)));
     assert_eq!(read(&[u64::MAX - 1], 31), Err(LogRefusal::Entry(0)));
     assert_eq!(read(&[0], 0), Err(LogRefusal::Entry(0)), "a log of zeros was never written");
 }

@@ -10,7 +10,7 @@ use stor_pure::pure::md::PAGE_SIZE;
 pub(super) const TARGET: Target = Target { name: "badblock", about: "bad-block log of a leg", most: 4200, seeds, run };
 
 fn seeds() -> Vec<Vec<u8>> {
-    let entry = |sector: u64, length: u64| (sector << 10 | length).to_le_bytes();
+    let entry = |sector: u64, length: u64| ((sector << 10) | length).to_le_bytes();
     let log = |shift: u8, entries: &[[u8; 8]]| {
         [&[8, shift, 1], &[0x10, 0x27, 0, 0, 40][..], &entries.concat(), &[0xff; 8]].concat()
     };

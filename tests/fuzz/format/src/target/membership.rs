@@ -128,7 +128,7 @@ fn start([first, second, third]: [Result<&Record, Refusal>; 3], facts: u8) {
         leg.device_uuid = [8 + number as u8; 16];
         let tag = first.map_or(0, Record::tag);
         leg.set_time(1 << 30, if facts & 0x10 == 0 { tag } else { 0 });
-        leg.events = u64::from(facts >> (5 + number) & 1).into();
+        leg.events = u64::from((facts >> (5 + number)) & 1).into();
         let _ = leg.seal();
     }
     let raws = legs.each_ref().map(page);
