@@ -75,6 +75,10 @@ fn mdadm(how: &str, leg: &Leg) -> Option<String> {
     };
     let output = Command::new(program).arg(how).arg(&leg.path).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    if text.contains("bitmap file is not supported") {
+        eprintln!("skipped: this mdadm reads bitmaps of block devices only");
+        return None;
+    }
     assert!(output.status.success(), "{text}");
     let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
     Some(lines.collect::<Vec<_>>().join("\n"))
