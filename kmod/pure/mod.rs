@@ -21,6 +21,7 @@ pub mod control;
 pub mod label;
 pub mod linear;
 pub mod md;
+pub mod mutant;
 pub mod replica;
 pub mod text;
 pub mod thin;

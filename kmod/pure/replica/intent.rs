@@ -8,7 +8,6 @@
 //! from which on the bits count.
 
 use super::chunk::{Chunk, Words};
-use super::mutant::{breaks, Mutant};
 use crate::pure::md::bitmap::{self, Geometry, Header, HEADER_SIZE};
 use crate::pure::md::Page;
 use crate::pure::thin::store::{Array, Memory, NoMemory};
@@ -276,11 +275,6 @@ impl<W: Words, M: Memory> Intent<W, M> {
     /// All legs have this chunk.
     pub fn copied(&self, chunk: u64) {
         self.words.update(chunk, |word| (word.equal(), ()));
-    }
-
-    /// Whether a bit may be cleared while a leg is missing.
-    pub(super) fn clears_degraded() -> bool {
-        breaks(Mutant::ClearDegraded)
     }
 }
 

@@ -105,13 +105,6 @@ pub enum Stage {
     Third,
 }
 
-/// A change of the membership that is being written.
-#[derive(Clone, Copy, Debug, Default)]
-struct Change {
-    /// The voters before.
-    voters: Set,
-}
-
 /// The state of a volume that runs.
 pub struct Keeper<W: Words, M: Memory> {
     /// The bitmap.
@@ -142,7 +135,8 @@ pub struct Keeper<W: Words, M: Memory> {
     /// A start is an epoch of its own, even if nothing has changed: a record that was begun before, and of which those who are there
     /// do not know, is then older.
     renew: bool,
-    change: Option<Change>,
+    /// A change of the membership is being written; the voters before it.
+    change: Option<Set>,
     events: u64,
     /// The last that any superblock may have.
     issued: u64,
@@ -433,7 +427,7 @@ impl<W: Words, M: Memory> Keeper<W, M> {
         (self.record.epoch, self.record.claim) = (epoch.into(), claim.max(epoch + 1).into());
         (self.record.entitled, self.record.voters) = (self.entitled.bits().into(), next.bits().into());
         self.needed = self.needed.with(self.entitled);
-        self.change = Some(Change { voters });
+        self.change = Some(voters);
         Some(Step::Record(self.alive))
     }
 
@@ -496,7 +490,7 @@ impl<W: Words, M: Memory> Keeper<W, M> {
             self.intent.confirm();
         }
         if core::mem::take(&mut self.sweep)
-            && (!self.is_degraded() || Intent::<W, M>::clears_degraded())
+            && (!self.is_degraded() || breaks(Mutant::ClearDegraded))
             && self.intent.sweep()
         {
             if breaks(Mutant::ClearUnflushed) {
@@ -565,7 +559,7 @@ impl<W: Words, M: Memory> Keeper<W, M> {
     fn recorded(&mut self, ok: Set, all: bool) {
         let voters = self.record.voters();
         let change = self.change.take();
-        let before = change.map_or(voters, |change| change.voters);
+        let before = change.unwrap_or(voters);
         // The youngest record may have been begun by somebody who could not decide it. The claim, which has it besides, decides it: on as
         // many as a start needs, who are still there.
         let claimed = !core::mem::take(&mut self.claim) || quorum::starts(voters, ok) || breaks(Mutant::ClaimOnHalf);

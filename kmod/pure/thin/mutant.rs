@@ -2,6 +2,8 @@
 
 //! Rules that a test can break, to see that it would notice. Only with the feature `mutants`; nothing that ships has it.
 
+use crate::pure::mutant::Broken;
+
 /// A rule that can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -35,30 +37,16 @@ impl Mutant {
     ];
 }
 
+static BROKEN: Broken = Broken::none();
+
+/// Breaks a rule from now on, or none.
 #[cfg(feature = "mutants")]
-mod chosen {
-    use core::sync::atomic::{AtomicU8, Ordering};
-
-    static CHOSEN: AtomicU8 = AtomicU8::new(0);
-
-    /// Breaks a rule from now on, or none.
-    pub fn choose(mutant: Option<super::Mutant>) {
-        CHOSEN.store(mutant.map_or(0, |mutant| mutant as u8), Ordering::Relaxed);
-    }
-
-    pub(in crate::pure::thin) fn breaks(mutant: super::Mutant) -> bool {
-        CHOSEN.load(Ordering::Relaxed) == mutant as u8
-    }
+pub fn choose(mutant: Option<Mutant>) {
+    BROKEN.set(mutant.map(|mutant| mutant as u8));
 }
 
-#[cfg(feature = "mutants")]
-pub use chosen::choose;
-
-#[cfg(feature = "mutants")]
-pub(super) use chosen::breaks;
-
 /// Whether a rule is to be broken.
-#[cfg(not(feature = "mutants"))]
-pub(super) const fn breaks(_: Mutant) -> bool {
-    false
+#[inline]
+pub(super) fn breaks(mutant: Mutant) -> bool {
+    BROKEN.is(mutant as u8)
 }

@@ -100,9 +100,10 @@ impl<T: Local> Host for T {
         };
         let path = |name: &String| {
             // A mapped device by the name that its maker gave it.
-            let mapped = Path::new("/dev/mapper").join(mapper(name, "name").trim());
+            let label = mapper(name, "name");
+            let mapped = Path::new("/dev/mapper").join(label.trim());
             // The kernel writes "!" where a name in /dev has "/".
-            match mapper(name, "name").is_empty() || !mapped.exists() {
+            match label.is_empty() || !mapped.exists() {
                 true => Path::new("/dev").join(name.replace('!', "/")),
                 false => mapped,
             }
