@@ -22,6 +22,7 @@ pub const STOR_POLICY_READ_ONLY: u32 = 3;
 pub const STOR_THIN_CONFIG_VERSION: u32 = 1;
 pub const STOR_POOL_CONFIG_VERSION: u32 = 1;
 pub const STOR_POOL_NO_PASSDOWN: u32 = 1;
+pub const STOR_POOL_NO_ZERO: u32 = 2;
 pub const STOR_CREATE_READ_ONLY: u32 = 1;
 pub const STOR_RELOAD_SHRINK: u32 = 1;
 pub const STOR_SET_READ_ONLY: u32 = 1;

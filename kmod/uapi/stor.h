@@ -118,6 +118,7 @@ struct stor_thin_config {
 #define STOR_POOL_CONFIG_VERSION	1
 
 #define STOR_POOL_NO_PASSDOWN	(1U << 0)	/* what is freed is not discarded below */
+#define STOR_POOL_NO_ZERO	(1U << 1)	/* what is not written of a new block is left as it was */
 
 struct stor_pool_config {
 	__u32 version;			/* STOR_POOL_CONFIG_VERSION */

@@ -67,7 +67,7 @@ pub struct Settings {
     pub low_water: U64,
     /// Data blocks that the pool gives to no volume without a reservation.
     pub reserve: U64,
-    /// [`NO_PASSDOWN`].
+    /// [`NO_PASSDOWN`], [`NO_ZERO`].
     pub flags: U32,
     /// Where the search for a free device id begins.
     pub next_device: U32,
@@ -80,6 +80,9 @@ pub const INTERVAL_MAX: u32 = 3_600_000;
 
 /// In [`Settings::flags`]: what is discarded is given back to the pool, and not discarded on its devices.
 pub const NO_PASSDOWN: u32 = 1;
+
+/// In [`Settings::flags`]: sectors of a new block that were not written hold what was there before, which may be another volume's.
+pub const NO_ZERO: u32 = 2;
 
 /// What a slot begins with.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -323,7 +326,7 @@ impl<'a> Catalog<'a> {
 impl Settings {
     /// Whether they can be.
     fn check(&self) -> Result<(), Refusal> {
-        let known = Policy::of(self.policy.get()).is_some() && self.flags.get() & !NO_PASSDOWN == 0;
+        let known = Policy::of(self.policy.get()).is_some() && self.flags.get() & !(NO_PASSDOWN | NO_ZERO) == 0;
         let known = known && self.commit_interval.get() <= INTERVAL_MAX;
         if known && u64::from(self.next_device.get()) <= LAST_DEVICE {
             Ok(())

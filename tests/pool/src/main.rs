@@ -146,6 +146,7 @@ fn work(what: What) -> Result<(), Fault> {
             let mut play = Play::new(&pool, arguments.sectors, arguments.block, writes);
             for seed in arguments.seed..arguments.seed + count {
                 play.sequence(Rng::new(seed), steps).map_err(|error| format!("sequence of seed {seed}, {error}"))?;
+                eprintln!("seed {seed}: {}", play.counts);
             }
             pool.close()?;
             println!("{}", play.counts);

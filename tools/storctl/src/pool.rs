@@ -50,6 +50,7 @@ fn pool_settings(settings: &PoolSettings) -> libstor::pool::PoolSettings {
         low_water: settings.low_water,
         reserve: settings.reserve,
         passdown: settings.passdown.map(|passdown| passdown == OnOff::On),
+        zero: settings.zero.map(|zero| zero == OnOff::On),
         commit_interval: settings.commit_interval,
     }
 }

@@ -143,6 +143,7 @@ impl Inner {
 
     fn fill_some(&self, state: &mut State, origin: Option<Origin>, sealed: &[Young]) -> Result {
         let size = self.block_sectors;
+        let zero = state.settings.zero;
         let mut lost = Ok(());
         let gaps = sealed.iter().flat_map(|young| {
             // Whoever wrote this knows that it failed; what it left there may be anybody's.
@@ -151,7 +152,9 @@ impl Inner {
                 lost = Err(error);
             }
             let failed = failed.ok().flatten().map(|(begin, end)| begin..end);
-            core::iter::Iterator::chain(young.cover.blanks(size as u32), failed).flat_map(move |blank| {
+            let blanks = core::iter::Iterator::chain(young.cover.blanks(size as u32), failed);
+            let left = !zero && origin.is_none() && matches!(young.under, Under::Nothing);
+            blanks.filter(move |_| !left).flat_map(move |blank| {
                 let (begin, end) = (u64::from(blank.start), u64::from(blank.end));
                 let sector = young.block.wrapping_mul(size).wrapping_add(begin);
                 let (first, length) = match (young.under, origin) {

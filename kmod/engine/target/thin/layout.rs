@@ -169,7 +169,7 @@ impl Layout {
         if head.version != uapi::STOR_POOL_CONFIG_VERSION {
             return Err(errno::EOPNOTSUPP.into());
         }
-        let known = head.flags & !uapi::STOR_POOL_NO_PASSDOWN == 0
+        let known = head.flags & !(uapi::STOR_POOL_NO_PASSDOWN | uapi::STOR_POOL_NO_ZERO) == 0
             && (uapi::STOR_POLICY_QUEUE..=uapi::STOR_POLICY_READ_ONLY).contains(&head.policy)
             && head.data_block_size % 512 == 0
             && head.metadata_segments > 0

@@ -103,6 +103,8 @@ pub(super) struct Settings {
     pub(super) policy: u32,
     pub(super) timeout: u32,
     pub(super) interval: u32,
+    /// Whether what is not written of a new block is made zeros.
+    pub(super) zero: bool,
     /// In data blocks.
     pub(super) low_water: u64,
     /// Data blocks that volumes without a reservation do not get.
@@ -117,6 +119,7 @@ impl Settings {
             policy: head.policy,
             timeout: head.timeout,
             interval: if head.commit_interval == 0 { 1000 } else { head.commit_interval },
+            zero: head.flags & uapi::STOR_POOL_NO_ZERO == 0,
             low_water: head.low_water.checked_div(size).unwrap_or(0),
             reserve: head.reserve.checked_div(size).unwrap_or(0),
         }

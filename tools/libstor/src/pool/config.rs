@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, IntoBytes};
 /// A pool's configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
-    /// `STOR_POOL_NO_PASSDOWN`
+    /// `STOR_POOL_NO_PASSDOWN`, `STOR_POOL_NO_ZERO`
     pub flags: u32,
     /// What the metadata is made of.
     pub metadata: Vec<Segment>,

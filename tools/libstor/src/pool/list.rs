@@ -17,7 +17,7 @@ use crate::volume::{state_words, Wait};
 use crate::{Bytes, Error, Kind, Result, Stor, Uuid};
 use std::path::PathBuf;
 use std::time::Duration;
-use stor_pure::pure::catalog::NO_PASSDOWN;
+use stor_pure::pure::catalog::{NO_PASSDOWN, NO_ZERO};
 
 /// A request of a volume that is with a device for longer than this is with the pool, if that waits for room.
 const WITH_A_DEVICE_NS: u64 = 1_000_000_000;
@@ -120,6 +120,7 @@ impl Stor {
                 reserve: Bytes(settings.reserve.get().saturating_mul(block)),
                 reserved: Bytes(reserved),
                 passdown: settings.flags.get() & NO_PASSDOWN == 0,
+                zero: settings.flags.get() & NO_ZERO == 0,
                 commit_interval_ms: match settings.commit_interval.get() {
                     0 => 1000,
                     interval => interval,

@@ -19,7 +19,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 use stor_pure::abi::uapi::*;
 use stor_pure::pure::catalog::record::DELETING;
-use stor_pure::pure::catalog::{Policy, NO_PASSDOWN};
+use stor_pure::pure::catalog::{Policy, NO_PASSDOWN, NO_ZERO};
 use stor_pure::pure::label::members::{Misfit, Pool as Members};
 use stor_pure::pure::label::{self, Label};
 use stor_pure::pure::thin::block::BLOCK_SIZE;
@@ -199,7 +199,10 @@ impl Open<'_> {
         let settings = &self.catalog.settings;
         let block = self.data_block();
         Ok(Config {
-            flags: if settings.flags.get() & NO_PASSDOWN != 0 { STOR_POOL_NO_PASSDOWN } else { 0 },
+            flags: [(NO_PASSDOWN, STOR_POOL_NO_PASSDOWN), (NO_ZERO, STOR_POOL_NO_ZERO)]
+                .into_iter()
+                .filter(|(flag, _)| settings.flags.get() & flag != 0)
+                .fold(0, |flags, (_, flag)| flags | flag),
             metadata: self.segments(label::Area::Metadata)?,
             data: self.segments(label::Area::Data)?,
             data_block_size: u32::try_from(block).unwrap_or(u32::MAX),

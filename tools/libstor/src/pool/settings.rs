@@ -14,7 +14,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use stor_pure::pure::catalog::record::{KEY_MAX, MANUAL, READ_ONLY, VALUE_MAX};
-use stor_pure::pure::catalog::{Policy as Number, Settings, INTERVAL_MAX, NO_PASSDOWN};
+use stor_pure::pure::catalog::{Policy as Number, Settings, INTERVAL_MAX, NO_PASSDOWN, NO_ZERO};
 
 /// What labels begin with that only Stor itself makes.
 pub(crate) const OWN_LABELS: &str = "stor/";
@@ -91,6 +91,8 @@ pub struct PoolSettings {
     pub reserve: Option<Bytes>,
     /// Whether what is freed is discarded on the devices.
     pub passdown: Option<bool>,
+    /// Whether what is not written of a new block is made zeros.
+    pub zero: Option<bool>,
     /// Milliseconds between commits that nobody asks for; 0 for a second.
     pub commit_interval: Option<u32>,
 }
@@ -117,9 +119,10 @@ pub struct VolumeSettings {
 impl PoolSettings {
     /// Whether nothing is to be changed.
     pub fn is_empty(&self) -> bool {
-        let Self { policy, timeout, low_water, reserve, passdown, commit_interval } = self;
+        let Self { policy, timeout, low_water, reserve, passdown, zero, commit_interval } = self;
         let sizes = low_water.is_some() || reserve.is_some();
-        !sizes && policy.is_none() && timeout.is_none() && passdown.is_none() && commit_interval.is_none()
+        let switches = passdown.is_some() || zero.is_some();
+        !sizes && !switches && policy.is_none() && timeout.is_none() && commit_interval.is_none()
     }
 
     /// Changes settings of a pool with data blocks of `block` bytes.
@@ -149,9 +152,13 @@ impl PoolSettings {
             }
             settings.commit_interval = interval.into();
         }
-        if let Some(passdown) = self.passdown {
+        for (flag, on) in [(NO_PASSDOWN, self.passdown), (NO_ZERO, self.zero)] {
             let flags = settings.flags.get();
-            settings.flags = if passdown { flags & !NO_PASSDOWN } else { flags | NO_PASSDOWN }.into();
+            match on {
+                Some(true) => settings.flags = (flags & !flag).into(),
+                Some(false) => settings.flags = (flags | flag).into(),
+                None => {}
+            }
         }
         Ok(())
     }

@@ -95,6 +95,8 @@ pub struct PoolDetail {
     pub reserved: Bytes,
     /// Whether what is freed is discarded on the devices.
     pub passdown: bool,
+    /// Whether what is not written of a new block is made zeros.
+    pub zero: bool,
     /// Milliseconds between commits that nobody asks for.
     pub commit_interval_ms: u32,
     /// The transaction id.

@@ -221,6 +221,10 @@ pub(crate) struct PoolSettings {
     /// Whether what is freed is discarded on the devices
     #[arg(long)]
     pub(crate) passdown: Option<OnOff>,
+    /// Whether what is not written of a new block is made zeros. Off saves these writes, and shows whoever reads a volume what
+    /// others had there
+    #[arg(long)]
+    pub(crate) zero: Option<OnOff>,
     /// How long what nobody flushes may stay in memory alone; 0 is for a second
     #[arg(long, value_name = "MILLISECONDS")]
     pub(crate) commit_interval: Option<u32>,

@@ -146,6 +146,7 @@ impl Printer<'_> {
             ("reserve", Iec(pool.reserve).to_string()),
             ("reserved", Iec(pool.reserved).to_string()),
             ("passdown", on_off(pool.passdown).into()),
+            ("zero", on_off(pool.zero).into()),
             ("commit", format!("at least every {} ms", pool.commit_interval_ms)),
             ("transaction", pool.transaction.to_string()),
             ("deleting", pool.deleting.to_string()),

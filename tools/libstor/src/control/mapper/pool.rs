@@ -55,6 +55,9 @@ fn thin_pool(config: &Config, read_only: bool, meta: &str, data: &str) -> String
     let block = u64::from(config.data_block_size).max(SECTOR_SIZE);
     let sectors = length(&config.data).0 / block * block / SECTOR_SIZE;
     let mut features = Vec::new();
+    if config.flags & STOR_POOL_NO_ZERO != 0 {
+        features.push("skip_block_zeroing");
+    }
     if config.flags & STOR_POOL_NO_PASSDOWN != 0 {
         features.push("no_discard_passdown");
     }
