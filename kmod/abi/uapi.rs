@@ -23,6 +23,11 @@ pub const STOR_THIN_CONFIG_VERSION: u32 = 1;
 pub const STOR_POOL_CONFIG_VERSION: u32 = 1;
 pub const STOR_POOL_NO_PASSDOWN: u32 = 1;
 pub const STOR_POOL_NO_ZERO: u32 = 2;
+pub const STOR_REPLICA_CONFIG_VERSION: u32 = 1;
+pub const STOR_REPLICA_TIE_BREAK: u32 = 1;
+pub const STOR_REPLICA_FORCE: u32 = 2;
+pub const STOR_MAX_LEGS: u32 = 16;
+pub const STOR_REPLICA_ANY: u32 = 4294967295;
 pub const STOR_CREATE_READ_ONLY: u32 = 1;
 pub const STOR_RELOAD_SHRINK: u32 = 1;
 pub const STOR_SET_READ_ONLY: u32 = 1;
@@ -56,6 +61,16 @@ pub const STOR_POOL_NEEDS_CHECK: u32 = 1;
 pub const STOR_POOL_OPENED_READ_ONLY: u32 = 2;
 pub const STOR_POOL_DEVICE_EXCLUSIVE: u32 = 1;
 pub const STOR_POOL_DEVICE_NO_ROOM: u32 = 1;
+pub const STOR_LEG_ENTITLED: u32 = 1;
+pub const STOR_LEG_REBUILDING: u32 = 2;
+pub const STOR_LEG_FAILED: u32 = 4;
+pub const STOR_LEG_JOINING: u32 = 8;
+pub const STOR_LEG_VOTER: u32 = 16;
+pub const STOR_LEG_SOURCE: u32 = 32;
+pub const STOR_REPLICA_RUNS: u32 = 0;
+pub const STOR_REPLICA_STOP_QUORUM: u32 = 1;
+pub const STOR_REPLICA_STOP_NO_LEG: u32 = 2;
+pub const STOR_REPLICA_STOP_END: u32 = 3;
 pub const STOR_ENGINE_ACTIVE: u32 = 1;
 pub const STOR_SWITCH_MOVED: u32 = 0;
 pub const STOR_SWITCH_STAYED: u32 = 1;
@@ -83,6 +98,10 @@ pub const STOR_EVENT_POOL_MODE: u32 = 18;
 pub const STOR_EVENT_POOL_LOW_WATER: u32 = 19;
 pub const STOR_EVENT_POOL_DELETED: u32 = 20;
 pub const STOR_EVENT_POOL_NO_ROOM: u32 = 21;
+pub const STOR_EVENT_LEG_FAILED: u32 = 22;
+pub const STOR_EVENT_LEG_JOINED: u32 = 23;
+pub const STOR_EVENT_LEG_ENTITLED: u32 = 24;
+pub const STOR_EVENT_REPLICA_STOPPED: u32 = 25;
 pub const STOR_NR_VERSION: u32 = 0;
 pub const STOR_NR_CREATE: u32 = 1;
 pub const STOR_NR_REMOVE: u32 = 2;
@@ -102,6 +121,7 @@ pub const STOR_NR_POOL_LIST: u32 = 15;
 pub const STOR_NR_POOL_STATUS: u32 = 16;
 pub const STOR_NR_POOL_CHANGE: u32 = 17;
 pub const STOR_NR_POOL_DEVICE: u32 = 18;
+pub const STOR_NR_REPLICA_STATUS: u32 = 19;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct stor_header {
@@ -242,6 +262,32 @@ const _: () = {
         [::core::mem::offset_of!(stor_pool_config, commit_interval) - 28usize];
     ["Offset of field: stor_pool_config::low_water"][::core::mem::offset_of!(stor_pool_config, low_water) - 32usize];
     ["Offset of field: stor_pool_config::reserve"][::core::mem::offset_of!(stor_pool_config, reserve) - 40usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_replica_config {
+    pub version: __u32,
+    pub flags: __u32,
+    pub array: [__u8; 16usize],
+    pub lineage: [__u8; 16usize],
+    pub machine: [__u8; 16usize],
+    pub source: __u32,
+    pub prefer: __u32,
+    pub resync_rate: __u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_replica_config"][::core::mem::size_of::<stor_replica_config>() - 72usize];
+    ["Alignment of stor_replica_config"][::core::mem::align_of::<stor_replica_config>() - 8usize];
+    ["Offset of field: stor_replica_config::version"][::core::mem::offset_of!(stor_replica_config, version) - 0usize];
+    ["Offset of field: stor_replica_config::flags"][::core::mem::offset_of!(stor_replica_config, flags) - 4usize];
+    ["Offset of field: stor_replica_config::array"][::core::mem::offset_of!(stor_replica_config, array) - 8usize];
+    ["Offset of field: stor_replica_config::lineage"][::core::mem::offset_of!(stor_replica_config, lineage) - 24usize];
+    ["Offset of field: stor_replica_config::machine"][::core::mem::offset_of!(stor_replica_config, machine) - 40usize];
+    ["Offset of field: stor_replica_config::source"][::core::mem::offset_of!(stor_replica_config, source) - 56usize];
+    ["Offset of field: stor_replica_config::prefer"][::core::mem::offset_of!(stor_replica_config, prefer) - 60usize];
+    ["Offset of field: stor_replica_config::resync_rate"]
+        [::core::mem::offset_of!(stor_replica_config, resync_rate) - 64usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -705,6 +751,82 @@ const _: () = {
         [::core::mem::offset_of!(stor_pool_device, snapshotted) - 68usize];
     ["Offset of field: stor_pool_device::state"][::core::mem::offset_of!(stor_pool_device, state) - 72usize];
     ["Offset of field: stor_pool_device::reserved"][::core::mem::offset_of!(stor_pool_device, reserved) - 76usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_replica_leg {
+    pub uuid: [__u8; 16usize],
+    pub state: __u32,
+    pub lower: __u32,
+    pub read_errors: __u64,
+    pub write_errors: __u64,
+    pub repaired: __u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_replica_leg"][::core::mem::size_of::<stor_replica_leg>() - 48usize];
+    ["Alignment of stor_replica_leg"][::core::mem::align_of::<stor_replica_leg>() - 8usize];
+    ["Offset of field: stor_replica_leg::uuid"][::core::mem::offset_of!(stor_replica_leg, uuid) - 0usize];
+    ["Offset of field: stor_replica_leg::state"][::core::mem::offset_of!(stor_replica_leg, state) - 16usize];
+    ["Offset of field: stor_replica_leg::lower"][::core::mem::offset_of!(stor_replica_leg, lower) - 20usize];
+    ["Offset of field: stor_replica_leg::read_errors"]
+        [::core::mem::offset_of!(stor_replica_leg, read_errors) - 24usize];
+    ["Offset of field: stor_replica_leg::write_errors"]
+        [::core::mem::offset_of!(stor_replica_leg, write_errors) - 32usize];
+    ["Offset of field: stor_replica_leg::repaired"][::core::mem::offset_of!(stor_replica_leg, repaired) - 40usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_replica_facts {
+    pub stop: __u32,
+    pub slots: __u32,
+    pub epoch: __u64,
+    pub lineage: [__u8; 16usize],
+    pub events: __u64,
+    pub chunk_size: __u64,
+    pub chunks: __u64,
+    pub dirty: __u64,
+    pub needed: __u64,
+    pub copied: __u64,
+    pub position: __u64,
+    pub waiting: __u64,
+    pub memory: __u64,
+    pub leg: [stor_replica_leg; 17usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_replica_facts"][::core::mem::size_of::<stor_replica_facts>() - 920usize];
+    ["Alignment of stor_replica_facts"][::core::mem::align_of::<stor_replica_facts>() - 8usize];
+    ["Offset of field: stor_replica_facts::stop"][::core::mem::offset_of!(stor_replica_facts, stop) - 0usize];
+    ["Offset of field: stor_replica_facts::slots"][::core::mem::offset_of!(stor_replica_facts, slots) - 4usize];
+    ["Offset of field: stor_replica_facts::epoch"][::core::mem::offset_of!(stor_replica_facts, epoch) - 8usize];
+    ["Offset of field: stor_replica_facts::lineage"][::core::mem::offset_of!(stor_replica_facts, lineage) - 16usize];
+    ["Offset of field: stor_replica_facts::events"][::core::mem::offset_of!(stor_replica_facts, events) - 32usize];
+    ["Offset of field: stor_replica_facts::chunk_size"]
+        [::core::mem::offset_of!(stor_replica_facts, chunk_size) - 40usize];
+    ["Offset of field: stor_replica_facts::chunks"][::core::mem::offset_of!(stor_replica_facts, chunks) - 48usize];
+    ["Offset of field: stor_replica_facts::dirty"][::core::mem::offset_of!(stor_replica_facts, dirty) - 56usize];
+    ["Offset of field: stor_replica_facts::needed"][::core::mem::offset_of!(stor_replica_facts, needed) - 64usize];
+    ["Offset of field: stor_replica_facts::copied"][::core::mem::offset_of!(stor_replica_facts, copied) - 72usize];
+    ["Offset of field: stor_replica_facts::position"][::core::mem::offset_of!(stor_replica_facts, position) - 80usize];
+    ["Offset of field: stor_replica_facts::waiting"][::core::mem::offset_of!(stor_replica_facts, waiting) - 88usize];
+    ["Offset of field: stor_replica_facts::memory"][::core::mem::offset_of!(stor_replica_facts, memory) - 96usize];
+    ["Offset of field: stor_replica_facts::leg"][::core::mem::offset_of!(stor_replica_facts, leg) - 104usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_replica_status {
+    pub header: stor_header,
+    pub uuid: [__u8; 16usize],
+    pub facts: stor_replica_facts,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_replica_status"][::core::mem::size_of::<stor_replica_status>() - 952usize];
+    ["Alignment of stor_replica_status"][::core::mem::align_of::<stor_replica_status>() - 8usize];
+    ["Offset of field: stor_replica_status::header"][::core::mem::offset_of!(stor_replica_status, header) - 0usize];
+    ["Offset of field: stor_replica_status::uuid"][::core::mem::offset_of!(stor_replica_status, uuid) - 16usize];
+    ["Offset of field: stor_replica_status::facts"][::core::mem::offset_of!(stor_replica_status, facts) - 32usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -134,6 +134,34 @@ struct stor_pool_config {
 };
 
 /*
+ * Configuration of target "replica": the lowers are legs of an array, md
+ * members of version 1.2 that have been made before, in any order, each once; with
+ * STOR_REPLICA_TIE_BREAK the last one is the tie-break. Legs that are not there
+ * are left out. What is on the legs says how the volume starts; with
+ * STOR_REPLICA_FORCE it starts from what the leg `source` has, in a new lineage,
+ * and what others have besides is lost. The volume's size is the array's, and its UUID
+ * may be any. STOR_IOC_RELOAD brings legs back: the lowers that it had come first, in the same order.
+ */
+#define STOR_REPLICA_CONFIG_VERSION	1
+
+#define STOR_REPLICA_TIE_BREAK		(1U << 0)
+#define STOR_REPLICA_FORCE		(1U << 1)
+
+#define STOR_MAX_LEGS		16
+#define STOR_REPLICA_ANY	0xffffffff
+
+struct stor_replica_config {
+	__u32 version;			/* STOR_REPLICA_CONFIG_VERSION */
+	__u32 flags;			/* STOR_REPLICA_* */
+	__u8 array[STOR_UUID_LEN];	/* the array's UUID, as the legs have it */
+	__u8 lineage[STOR_UUID_LEN];	/* random, with STOR_REPLICA_FORCE, else zero */
+	__u8 machine[STOR_UUID_LEN];	/* machine id, for the membership record */
+	__u32 source;			/* with STOR_REPLICA_FORCE: index of a lower, else 0 */
+	__u32 prefer;			/* index of the lower that is read from if possible, or STOR_REPLICA_ANY */
+	__u64 resync_rate;		/* bytes a second that a rebuild takes at most, 0 for as much as there is */
+};
+
+/*
  * STOR_IOC_CREATE. Errors: EEXIST name or UUID is taken, EBUSY a lower device
  * is in use, ENOTBLK/EBADF fd is no block device, EOPNOTSUPP target unknown or
  * lower device is zoned, ENOSPC a segment ends beyond its lower device, ENODEV no engine is
@@ -459,6 +487,54 @@ struct stor_pool_device {
 	__u32 reserved;
 };
 
+/* States of a leg, as bits. */
+#define STOR_LEG_ENTITLED	(1U << 0)	/* has all that was acknowledged */
+#define STOR_LEG_REBUILDING	(1U << 1)	/* gets all writes; what it lacks is copied to it */
+#define STOR_LEG_FAILED		(1U << 2)	/* was given up since the volume started */
+#define STOR_LEG_JOINING	(1U << 3)	/* is about to be rebuilt */
+#define STOR_LEG_VOTER		(1U << 4)
+#define STOR_LEG_SOURCE		(1U << 5)	/* may be read */
+
+struct stor_replica_leg {
+	__u8 uuid[STOR_UUID_LEN];	/* the leg's; zero if nobody has this place */
+	__u32 state;			/* STOR_LEG_* */
+	__u32 lower;			/* index of a lower, or STOR_REPLICA_ANY if it is not there */
+	__u64 read_errors;		/* since the volume started */
+	__u64 write_errors;
+	__u64 repaired;			/* reads that failed and were written anew from another leg */
+};
+
+/* Why a replica has stopped: writes fail; reads go on with STOR_REPLICA_STOP_QUORUM. */
+#define STOR_REPLICA_RUNS		0
+#define STOR_REPLICA_STOP_QUORUM	1	/* too few voters could be told of a change */
+#define STOR_REPLICA_STOP_NO_LEG	2	/* the last leg with all data failed */
+#define STOR_REPLICA_STOP_END		3	/* no further change can be counted */
+
+/* What a replica says of itself. Legs are by their slots; behind them is the tie-break. */
+struct stor_replica_facts {
+	__u32 stop;			/* STOR_REPLICA_* */
+	__u32 slots;			/* of the array */
+	__u64 epoch;			/* of the membership */
+	__u8 lineage[STOR_UUID_LEN];
+	__u64 events;			/* md's */
+	__u64 chunk_size;		/* bytes that a bit of the bitmap stands for */
+	__u64 chunks;
+	__u64 dirty;			/* bits that are set */
+	__u64 needed;			/* chunks that some leg lacks */
+	__u64 copied;			/* bytes that were copied to legs since the volume started */
+	__u64 position;			/* bytes: where the rebuild is, or 0 */
+	__u64 waiting;			/* requests that wait for the membership or the bitmap */
+	__u64 memory;			/* bytes of kernel memory */
+	struct stor_replica_leg leg[17];	/* [STOR_MAX_LEGS + 1] */
+};
+
+/* STOR_IOC_REPLICA_STATUS. EOPNOTSUPP the volume is none, ENODEV it is dead. */
+struct stor_replica_status {
+	struct stor_header header;
+	__u8 uuid[STOR_UUID_LEN];
+	struct stor_replica_facts facts;	/* out */
+};
+
 #define STOR_ENGINE_ACTIVE	(1U << 0)	/* new volumes start on it */
 
 struct stor_engine_info {
@@ -532,6 +608,10 @@ struct stor_engine_switch {
 #define STOR_EVENT_POOL_LOW_WATER	19	/* value: bytes of free data; again when it was above meanwhile */
 #define STOR_EVENT_POOL_DELETED		20	/* value: the device's id */
 #define STOR_EVENT_POOL_NO_ROOM		21	/* value: the device's id: it is STOR_POOL_DEVICE_NO_ROOM now */
+#define STOR_EVENT_LEG_FAILED		22	/* value: the leg's slot, or 16 for the tie-break */
+#define STOR_EVENT_LEG_JOINED		23	/* value: the leg's slot: it gets all writes */
+#define STOR_EVENT_LEG_ENTITLED		24	/* value: the leg's slot: it has all that was acknowledged */
+#define STOR_EVENT_REPLICA_STOPPED	25	/* value: STOR_REPLICA_STOP_* */
 
 struct stor_event {
 	__u64 sequence;
@@ -562,6 +642,7 @@ struct stor_event {
 #define STOR_NR_POOL_STATUS	16
 #define STOR_NR_POOL_CHANGE	17
 #define STOR_NR_POOL_DEVICE	18
+#define STOR_NR_REPLICA_STATUS	19
 
 #define STOR_IOC_VERSION	_IOWR(STOR_IOC_MAGIC, STOR_NR_VERSION, struct stor_version)
 #define STOR_IOC_CREATE		_IOWR(STOR_IOC_MAGIC, STOR_NR_CREATE, struct stor_create)
@@ -582,5 +663,6 @@ struct stor_event {
 #define STOR_IOC_POOL_STATUS	_IOWR(STOR_IOC_MAGIC, STOR_NR_POOL_STATUS, struct stor_pool_status)
 #define STOR_IOC_POOL_CHANGE	_IOWR(STOR_IOC_MAGIC, STOR_NR_POOL_CHANGE, struct stor_pool_change)
 #define STOR_IOC_POOL_DEVICE	_IOWR(STOR_IOC_MAGIC, STOR_NR_POOL_DEVICE, struct stor_pool_device)
+#define STOR_IOC_REPLICA_STATUS	_IOWR(STOR_IOC_MAGIC, STOR_NR_REPLICA_STATUS, struct stor_replica_status)
 
 #endif /* _UAPI_STOR_H */
