@@ -12,6 +12,9 @@
 //! that it was asked about is done, or has failed. Whatever else an engine does by itself
 //! (workers, metadata) it has finished when `close` returns.
 //!
+//! A range may be [spread](SPREAD) over several lower devices. Then the engine judges: it is told of each device that [fails](ObjectOps::lost)
+//! its part, and asked when the whole request has ended ([`ObjectOps::settle`]), as of a read that has failed.
+//!
 //! Life of an object: `prepare` (allocates; its queue may be running) → `load` (reads state; the queue is frozen)
 //! → `map`/`unpin` … → `close` (writes state; frozen) → `load` again, if a switch failed, or `free`. A pool is loaded before its
 //! volumes and closed after them.
@@ -19,11 +22,11 @@
 //! Everything here is `repr(C)` and carries [`ENGINE_ABI`]: a front refuses any other number, so that a change
 //! of layout or meaning is a change of this number.
 
-use super::uapi::{stor_pool_change, stor_pool_device, stor_pool_facts, stor_pool_item};
+use super::uapi::{stor_pool_change, stor_pool_device, stor_pool_facts, stor_pool_item, stor_replica_facts};
 use core::ffi::{c_int, c_void};
 
 /// Number of this ABI.
-pub const ENGINE_ABI: u32 = 2;
+pub const ENGINE_ABI: u32 = 3;
 
 /// Bytes of a version or target name, with the NUL.
 pub const TEXT: usize = 32;
@@ -37,7 +40,7 @@ pub type Op = u32;
 pub struct Deferral {
     /// For lists of the engine's.
     pub next: *mut Deferral,
-    /// For the engine.
+    /// For the engine: 0 when it is asked about a request for the first time, and what it has left there after that.
     pub owner: u32,
     /// What is to be done: `REQ_OP_READ`, `_WRITE`, `_DISCARD`, `_WRITE_ZEROES` or `_FLUSH`.
     pub op: Op,
@@ -57,7 +60,7 @@ pub struct Piece {
     pub sector: u64,
     /// How far that holds; may be more than was asked for.
     pub sectors: u64,
-    /// Index of the lower device, or [`ORIGIN`].
+    /// Index of the lower device, or [`ORIGIN`]. If it is [`SPREAD`], a bit for each.
     pub lower: u32,
     /// Not 0: the engine is to be told when the piece has ended.
     pub token: u32,
@@ -70,6 +73,12 @@ pub const ORIGIN: u32 = u32::MAX;
 pub const DEFERRED: u32 = 0x100;
 /// Answer of [`ObjectOps::map`]: the first `sectors` of [`Piece`] read as zeros, and nothing is to be done for a discard.
 pub const NOTHING: u32 = 0x101;
+/// Answer of [`ObjectOps::map`]: what is to be written goes to several lower devices, to the sector of [`Piece`] behind where the object's part
+/// of each [begins](Object::starts).
+pub const SPREAD: u32 = 0x102;
+
+/// How many lower devices something can be spread over.
+pub const SPREAD_MAX: usize = 32;
 
 /// A lower device as an engine sees it; the front keeps the handle.
 #[repr(C)]
@@ -106,6 +115,8 @@ pub struct ObjectConfig {
     pub lower_count: u32,
     /// Bytes of configuration.
     pub config_len: u32,
+    /// Passed to `stor_event`.
+    pub listener: *mut c_void,
     /// Not 0: nothing is to be written.
     pub read_only: u32,
     /// Zero.
@@ -120,6 +131,9 @@ pub struct Object {
     pub context: *mut c_void,
     /// Lives as long as the engine's module.
     pub ops: *const ObjectOps,
+    /// Of an object that spreads: the sectors at which its part of each lower device begins, [`SPREAD_MAX`] of them, which change
+    /// in `load` only; else null.
+    pub starts: *const u64,
 }
 
 /// Operations of an object. Functions that return `c_int` answer 0 or a negative errno.
@@ -134,13 +148,23 @@ pub struct ObjectOps {
     /// Says where the beginning of a range lies: 0 and `piece` is filled, [`NOTHING`], [`DEFERRED`], or a `blk_status_t`. May
     /// be called again for the same request. Must not sleep.
     pub map: unsafe extern "C" fn(context: *mut c_void, range: *mut Deferral, piece: *mut Piece) -> u32,
-    /// A piece with a token has ended with `status`, a `blk_status_t`; it was these sectors of the volume. Any context.
-    pub unpin: unsafe extern "C" fn(context: *mut c_void, token: u32, status: u32, sector: u64, sectors: u64),
+    /// A piece with a token has ended with `status`, a `blk_status_t`; it was these sectors of the volume. Of one that was
+    /// spread, on all devices, and `failed` are those that failed it. Any context.
+    pub unpin:
+        unsafe extern "C" fn(context: *mut c_void, token: u32, status: u32, failed: u32, sector: u64, sectors: u64),
     /// Asks for a flush: 0 and a bit for each lower device that is to be flushed, [`DEFERRED`], or a `blk_status_t`. Missing: all
     /// are. Must not sleep.
     pub flush: Option<unsafe extern "C" fn(context: *mut c_void, range: *mut Deferral, lowers: *mut u64) -> u32>,
     /// Takes a new size and configuration while requests are live. -EOPNOTSUPP: they have to be held for that. May be missing.
     pub change: Option<unsafe extern "C" fn(context: *mut c_void, config: *const ObjectConfig) -> c_int>,
+    /// A lower device has failed what was spread to it, or a flush, with `status`. Any context. There if `settle` is.
+    pub lost: Option<unsafe extern "C" fn(context: *mut c_void, lower: u32, op: Op, status: u32)>,
+    /// All pieces of a request have ended that was spread, was a flush, or has failed; `status` is that of one that has, `lost` has the lower
+    /// devices that lack some of it. How the request ends: 0 or a `blk_status_t`; or [`DEFERRED`]: after `stor_request_retry` all
+    /// of it begins anew, after `stor_request_end` it has ended so. Any context. Missing: it ends with `status`.
+    pub settle: Option<unsafe extern "C" fn(context: *mut c_void, range: *mut Deferral, status: u32, lost: u32) -> u32>,
+    /// Says how a replica is. EOPNOTSUPP it is none. May sleep. May be missing.
+    pub facts: Option<unsafe extern "C" fn(context: *mut c_void, facts: *mut stor_replica_facts) -> c_int>,
     /// Settles a request that ended with `status`, a `blk_status_t`. Called in any context. May be missing.
     pub end: Option<unsafe extern "C" fn(context: *mut c_void, status: u32)>,
 }
@@ -200,7 +224,6 @@ pub struct EngineOps {
     pub module: *mut c_void,
     /// Makes an object. May sleep.
     pub prepare: unsafe extern "C" fn(config: *const ObjectConfig, object: *mut Object) -> c_int,
-    /// Makes a pool. `listener` is passed to `stor_pool_event`. May sleep.
-    pub prepare_pool:
-        unsafe extern "C" fn(config: *const ObjectConfig, listener: *mut c_void, pool: *mut Pool) -> c_int,
+    /// Makes a pool. May sleep.
+    pub prepare_pool: unsafe extern "C" fn(config: *const ObjectConfig, pool: *mut Pool) -> c_int,
 }

@@ -53,6 +53,10 @@ errnos! {
     ERANGE = 34;
     /// A volume would stand on itself.
     ELOOP = 40;
+    /// Nobody who is there can know.
+    ENODATA = 61;
+    /// Features that are not known.
+    EPROTO = 71;
     /// Not what it should be: another kind of data.
     EILSEQ = 84;
     /// The ABI version is not spoken.

@@ -10,13 +10,14 @@ use core::ptr::NonNull;
 use kernel::bindings;
 use kernel::error::to_result;
 use kernel::prelude::*;
+use kernel::sync::atomic::Atomic;
 use kernel::types::Opaque;
 
 /// Bios kept in reserve. One is enough for progress; more keep a starved system moving.
 const RESERVE: u32 = 16;
 
 /// What stands in front of a clone: the request it belongs to and the bio it is a part of (null for a flush), and what the
-/// engine is to be told of it.
+/// engine is to be told of it. Clones of a part that is spread have one of them as their leader; it is there until all have ended.
 #[repr(C)]
 pub(super) struct Front {
     pub(super) request: *mut bindings::request,
@@ -24,6 +25,12 @@ pub(super) struct Front {
     pub(super) sector: u64,
     pub(super) sectors: u64,
     pub(super) token: u32,
+    /// Which lower device.
+    pub(super) lower: u32,
+    pub(super) leader: *mut bindings::bio,
+    /// Of a leader: those that have not ended, and one for the submitter; the devices that have failed.
+    pub(super) left: Atomic<i32>,
+    pub(super) failed: Atomic<u32>,
 }
 
 const FRONT_PAD: usize = size_of::<Front>().next_multiple_of(align_of::<bindings::bio>());
@@ -91,7 +98,19 @@ impl BioSet {
     ) -> Result<NonNull<bindings::bio>, Status> {
         let bio = NonNull::new(bio).ok_or(Status::RESOURCE)?;
         // SAFETY: The set was made with FRONT_PAD bytes before every bio, aligned like a bio.
-        unsafe { Self::front(bio.as_ptr()).write(Front { request, parent, sector: 0, sectors: 0, token: 0 }) };
+        unsafe {
+            Self::front(bio.as_ptr()).write(Front {
+                request,
+                parent,
+                sector: 0,
+                sectors: 0,
+                token: 0,
+                lower: 0,
+                leader: core::ptr::null_mut(),
+                left: Atomic::new(1),
+                failed: Atomic::new(0),
+            })
+        };
         Ok(bio)
     }
 

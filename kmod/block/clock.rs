@@ -15,3 +15,9 @@ pub(super) fn from_monotonic(time: u64) -> u64 {
     let age = unsafe { kernel::bindings::ktime_get() }.unsigned_abs().saturating_sub(time);
     now().saturating_sub(age)
 }
+
+/// Seconds since 1970.
+pub fn date() -> u64 {
+    // SAFETY: Can be called anywhere.
+    unsafe { kernel::bindings::ktime_get_real_seconds() }.unsigned_abs()
+}

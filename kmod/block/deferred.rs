@@ -5,6 +5,7 @@
 use super::status::Status;
 use crate::abi::engine::{Deferral, Op};
 use core::ptr::NonNull;
+use kernel::sync::atomic::{ordering::Full, ordering::Relaxed, Atomic};
 
 unsafe extern "C" {
     fn stor_request_retry(deferral: *mut Deferral);
@@ -45,6 +46,25 @@ impl Ask {
     #[inline]
     pub fn sectors(&self) -> u64 {
         self.get().sectors
+    }
+
+    /// What was left there when the same request was asked about before, or 0.
+    #[inline]
+    pub fn owner(&self) -> u32 {
+        self.get().owner
+    }
+
+    /// What was left there with it.
+    #[inline]
+    pub fn since(&self) -> u64 {
+        self.get().since
+    }
+
+    /// Leaves something there for when the request comes again.
+    #[inline]
+    pub fn leave(&self, owner: u32, since: u64) {
+        // SAFETY: It is ours until the front is answered.
+        unsafe { ((*self.0.as_ptr()).owner, (*self.0.as_ptr()).since) = (owner, since) };
     }
 
     /// Keeps the request; the front must be answered with `DEFERRED`.
@@ -98,6 +118,12 @@ impl Deferred {
         self.get().since
     }
 
+    /// Changes what was said when it was kept.
+    pub fn set_since(&mut self, since: u64) {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.0.as_ptr()).since = since };
+    }
+
     fn into_raw(self) -> *mut Deferral {
         let raw = self.0.as_ptr();
         core::mem::forget(self);
@@ -121,6 +147,52 @@ impl Drop for Deferred {
     fn drop(&mut self) {
         // SAFETY: By the type invariant; it is not used again.
         unsafe { stor_request_end(self.0.as_ptr(), Status::IOERR.raw()) };
+    }
+}
+
+/// Deferred requests that anybody may leave there in any context, and somebody takes.
+pub struct DeferredStack(Atomic<*mut Deferral>);
+
+impl DeferredStack {
+    pub fn new() -> Self {
+        Self(Atomic::new(core::ptr::null_mut()))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.load(Relaxed).is_null()
+    }
+
+    /// Adds one. What comes after it in the program is done after it.
+    pub fn push(&self, deferred: Deferred) {
+        let new = deferred.into_raw();
+        let mut old = self.0.load(Relaxed);
+        loop {
+            // SAFETY: It is ours until it is in the stack.
+            unsafe { (*new).next = old };
+            match self.0.cmpxchg(old, new, Full) {
+                Ok(_) => return,
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// Takes all, in the order in which they came.
+    pub fn take(&self) -> DeferredList {
+        let mut next = self.0.xchg(core::ptr::null_mut(), Full);
+        let mut list = DeferredList::new();
+        while let Some(first) = NonNull::new(next) {
+            // SAFETY: What was in the stack is the engine's, and now nobody else's.
+            next = unsafe { (*first.as_ptr()).next };
+            // INVARIANT: As above.
+            list.push_front(Deferred(first));
+        }
+        list
+    }
+}
+
+impl Drop for DeferredStack {
+    fn drop(&mut self) {
+        drop(self.take());
     }
 }
 
@@ -171,6 +243,16 @@ impl DeferredList {
             }
         }
         self.last = Some(new);
+        self.length = self.length.wrapping_add(1);
+    }
+
+    /// Adds one at the beginning.
+    pub fn push_front(&mut self, deferred: Deferred) {
+        let Some(new) = NonNull::new(deferred.into_raw()) else { return };
+        // SAFETY: By the type invariants.
+        unsafe { (*new.as_ptr()).next = self.first.map_or(core::ptr::null_mut(), NonNull::as_ptr) };
+        self.first = Some(new);
+        self.last = self.last.or(Some(new));
         self.length = self.length.wrapping_add(1);
     }
 

@@ -115,6 +115,11 @@ impl Bios {
         self.run(ffi::REQ_META, pieces)
     }
 
+    /// The same, and what was written is durable.
+    pub fn all_durable<'a>(&self, pieces: &mut dyn Iterator<Item = Piece<'a>>) -> Result {
+        self.run(ffi::REQ_META | ffi::REQ_FUA, pieces)
+    }
+
     fn run<'a>(&self, flags: u32, pieces: &mut dyn Iterator<Item = Piece<'a>>) -> Result {
         // Each ends after the one before it.
         let mut last: *mut bindings::bio = core::ptr::null_mut();
@@ -122,7 +127,7 @@ impl Bios {
         for piece in pieces {
             let chained = match piece {
                 Piece::Read(device, sector, into) => {
-                    let op = bindings::req_op_REQ_OP_READ | flags;
+                    let op = bindings::req_op_REQ_OP_READ | (flags & !ffi::REQ_FUA);
                     // SAFETY: The memory is there for this call, and nobody else's.
                     unsafe { self.chain(&mut last, op, device, sector, into.as_mut_ptr(), into.len()) }
                 }

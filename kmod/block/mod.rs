@@ -34,6 +34,8 @@ pub mod wait;
 pub mod work;
 pub mod workqueue;
 
+use crate::abi::engine::Op;
+
 /// A driver of disks: what the block layer calls.
 pub trait Driver: Sized + Send + Sync + 'static {
     /// What live requests use. It changes only while the disk's queue is frozen.
@@ -45,8 +47,22 @@ pub trait Driver: Sized + Send + Sync + 'static {
     /// The devices below, in the order that the bits of a flush count them.
     fn lowers(live: &Self::Live) -> impl Iterator<Item = &bdev::Lower>;
 
-    /// A piece that was answered with a token has ended; it was these sectors (first, count) of the disk. Any context.
-    fn unpin(live: &Self::Live, token: u32, status: status::Status, range: (u64, u64));
+    /// A lower device that something is spread over, and where the disk's part of it begins.
+    fn leg(live: &Self::Live, index: u32) -> Option<(&bdev::Lower, u64)>;
+
+    /// A piece that was answered with a token has ended; it was these sectors (first, count) of the disk. If it was spread,
+    /// `failed` are the devices that failed it. Any context.
+    fn unpin(live: &Self::Live, token: u32, status: status::Status, failed: u32, range: (u64, u64));
+
+    /// A lower device has failed its part of what was spread, or a flush. Any context.
+    fn lost(live: &Self::Live, lower: u32, op: Op, status: status::Status);
+
+    /// Whether [`settle`](Self::settle) is to be asked.
+    fn settles(live: &Self::Live) -> bool;
+
+    /// How a request ends whose pieces have ended, and that was spread, was a flush, or has failed with this status; `lost` are the
+    /// lower devices that lack some of it. Any context.
+    fn settle(live: &Self::Live, range: request::Range, status: status::Status, lost: u32) -> request::Ended;
 
     /// Settles a request that lower devices are done with, just before it ends. Any context.
     fn end(&self, request: &request::Request<Self>, status: status::Status);

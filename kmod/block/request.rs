@@ -5,6 +5,7 @@
 //! - whole: one bio, one place below. The clone is embedded in the request; nothing is allocated or counted.
 //! - in pieces: merged bios, or places on both sides of a border. Every piece is a clone from the volume's
 //!   [`BioSet`]; the request ends when the last one has, each of its bios with the first error of its own pieces.
+//!   A piece that is spread is a clone for each device; whether its errors are the request's the engine says in the end.
 //!
 //! Both run in the submitting task and complete where the lower device completes. An engine that cannot say where a range is
 //! keeps the request, at any point of that; [`retry`] goes on where it was.
@@ -14,11 +15,11 @@ use super::bio_set::BioSet;
 use super::gendisk::Shared;
 use super::status::Status;
 use super::{ffi, Driver};
-use crate::abi::engine::Deferral;
+use crate::abi::engine::{Deferral, SPREAD_MAX};
 use core::marker::PhantomData;
 use core::mem::{offset_of, MaybeUninit};
 use kernel::bindings;
-use kernel::sync::atomic::{ordering::Relaxed, Atomic};
+use kernel::sync::atomic::{ordering::Full, ordering::Relaxed, Atomic};
 
 /// What a request carries for us, behind `struct request`.
 #[repr(C)]
@@ -28,8 +29,15 @@ pub(super) struct Pdu {
     remaining: Atomic<i32>,
     /// First error of a piece, a `blk_status_t`.
     status: Atomic<i32>,
-    /// Of the bio, if it is sent whole.
+    /// Lower devices that lack some of it, a bit for each.
+    lost: Atomic<u32>,
+    /// Of the bio, if it is sent whole, and on which device.
     token: u32,
+    lower: u32,
+    /// It goes to several devices, so that one that fails is no error yet.
+    spread: bool,
+    /// All pieces have ended, and the engine has been asked how it ends.
+    settled: bool,
     /// The bio that is being sent in pieces, and the sectors of it that were; null if none is.
     next: *mut bindings::bio,
     done: u64,
@@ -73,17 +81,28 @@ impl Range {
 
 /// Where the beginning of a range is.
 pub enum Answer<'a> {
-    /// On a lower device: so many sectors from that one on. The token, if not 0, is for [`Driver::unpin`].
-    At { lower: &'a Lower, sector: u64, sectors: u64, token: u32 },
+    /// On a lower device, which has a number: so many sectors from that one on. The token, if not 0, is for [`Driver::unpin`].
+    At { lower: &'a Lower, index: u32, sector: u64, sectors: u64, token: u32 },
+    /// On each lower device with a bit, so many sectors from that one of the disk's [part](Driver::leg) of it on.
+    Spread { lowers: u32, sector: u64, sectors: u64, token: u32 },
     /// So many sectors are nowhere: they read as zeros, and there is nothing to discard.
     Nowhere { sectors: u64 },
     /// The engine has the request.
     Deferred,
 }
 
+/// How a request ends whose pieces have ended.
+pub enum Ended {
+    /// With this status.
+    With(Status),
+    /// The engine has it.
+    Kept,
+}
+
 /// The same without a borrow of what live requests use, which is there as long as the request is.
 enum Sent {
-    At { bdev: *mut bindings::block_device, sector: u64, sectors: u64, token: u32 },
+    At { bdev: *mut bindings::block_device, index: u32, sector: u64, sectors: u64, token: u32 },
+    Spread { lowers: u32, sector: u64, sectors: u64, token: u32 },
     Nowhere { sectors: u64 },
     Deferred,
 }
@@ -92,7 +111,10 @@ impl Answer<'_> {
     #[inline]
     fn detach(self) -> Sent {
         match self {
-            Self::At { lower, sector, sectors, token } => Sent::At { bdev: lower.as_ptr(), sector, sectors, token },
+            Self::At { lower, index, sector, sectors, token } => {
+                Sent::At { bdev: lower.as_ptr(), index, sector, sectors, token }
+            }
+            Self::Spread { lowers, sector, sectors, token } => Sent::Spread { lowers, sector, sectors, token },
             Self::Nowhere { sectors } => Sent::Nowhere { sectors },
             Self::Deferred => Sent::Deferred,
         }
@@ -191,8 +213,8 @@ impl<D: Driver> Request<D> {
         let sent = map(self.live(), self.ask(sector, sectors))?.detach();
         match sent {
             Sent::Deferred => Ok(()),
-            Sent::At { bdev, sector, sectors: found, token } if found >= sectors => {
-                self.send_whole(bdev, sector, token)
+            Sent::At { bdev, index, sector, sectors: found, token } if found >= sectors => {
+                self.send_whole(bdev, index, sector, token)
             }
             sent => {
                 self.begin();
@@ -204,17 +226,17 @@ impl<D: Driver> Request<D> {
 
     /// Sends a request with one bio to one place below.
     #[inline]
-    fn send_whole(self, bdev: *mut bindings::block_device, sector: u64, token: u32) -> Result<(), Status> {
+    fn send_whole(self, bdev: *mut bindings::block_device, index: u32, sector: u64, token: u32) -> Result<(), Status> {
         // SAFETY: The request is live and has a bio; the embedded one is unused, as each request is sent once; the
         // lower device outlives the request, as it is part of what live requests use.
         unsafe {
             let bio = (*self.0).bio;
             let clone = (&raw mut (*self.pdu()).bio).cast::<bindings::bio>();
             if bindings::bio_init_clone(bdev, clone, bio, ffi::GFP_NOIO) != 0 {
-                self.unpin(token, Status::RESOURCE, self.range());
+                self.unpin(token, Status::RESOURCE, 0, self.range());
                 return Err(Status::RESOURCE);
             }
-            (*self.pdu()).token = token;
+            ((*self.pdu()).token, (*self.pdu()).lower) = (token, index);
             (*clone).bi_opf = self.clone_flags(bio);
             (*clone).bi_iter.bi_sector = sector;
             (*clone).bi_end_io = Some(whole_end_io::<D>);
@@ -255,10 +277,18 @@ impl<D: Driver> Request<D> {
             let sent = match sent {
                 // Somebody else may have the request already.
                 Ok(Sent::Deferred) => break false,
-                Ok(Sent::At { bdev, sector: below, sectors, token }) => {
+                Ok(Sent::At { bdev, index, sector: below, sectors, token }) => {
                     let length = sectors.min(left);
                     // SAFETY: A bio of the live request, and a range inside it.
-                    unsafe { self.send_piece(pool, bio, Part { bdev, below, done, length, sector, token }) }
+                    unsafe { self.send_piece(pool, bio, bdev, &Part { index, below, done, length, sector, token }) }
+                }
+                Ok(Sent::Spread { lowers, sector: below, sectors, token }) => {
+                    let length = sectors.min(left);
+                    // SAFETY: As above.
+                    unsafe {
+                        self.send_spread(pool, bio, lowers, Part { index: 0, below, done, length, sector, token })
+                    };
+                    Ok(length)
                 }
                 Ok(Sent::Nowhere { sectors }) => {
                     let length = sectors.min(left);
@@ -272,7 +302,10 @@ impl<D: Driver> Request<D> {
                 Ok(length) if length > 0 => length,
                 other => {
                     // SAFETY: A bio of the live request.
-                    unsafe { self.fail(bio, other.err().unwrap_or(Status::IOERR)) };
+                    unsafe {
+                        self.lack(u32::MAX);
+                        self.fail(bio, other.err().unwrap_or(Status::IOERR));
+                    }
                     left
                 }
             };
@@ -305,6 +338,12 @@ impl<D: Driver> Request<D> {
     {
         let Some(mask) = flush(self.live(), self.ask(0, 0))? else { return Ok(()) };
         self.begin();
+        let spread = D::settles(self.live());
+        // SAFETY: The pdu belongs to this request, and nothing is under way.
+        unsafe { (*self.pdu()).spread = spread };
+        if spread {
+            self.lack(!(mask as u32));
+        }
         for (index, lower) in D::lowers(self.live()).enumerate().take(64) {
             if mask & (1 << index) == 0 {
                 continue;
@@ -313,9 +352,11 @@ impl<D: Driver> Request<D> {
             // SAFETY: The lower device outlives the request.
             match unsafe { pool.empty_bio(lower.as_ptr(), opf, self.0) } {
                 // SAFETY: A new bio, with its `Front` filled.
-                Ok(bio) => unsafe { self.launch(bio.as_ptr()) },
-                // SAFETY: A flush has no bio of its own.
-                Err(status) => unsafe { self.fail(core::ptr::null_mut(), status) },
+                Ok(bio) => unsafe {
+                    (*BioSet::front(bio.as_ptr())).lower = index as u32;
+                    self.launch(bio.as_ptr(), piece_end_io::<D>);
+                },
+                Err(status) => self.miss(index as u32, status),
             }
         }
         self.settle();
@@ -323,9 +364,32 @@ impl<D: Driver> Request<D> {
     }
 
     #[inline]
-    fn unpin(&self, token: u32, status: Status, range: (u64, u64)) {
+    fn unpin(&self, token: u32, status: Status, failed: u32, range: (u64, u64)) {
         if token != 0 {
-            D::unpin(self.live(), token, status, range);
+            D::unpin(self.live(), token, status, failed, range);
+        }
+    }
+
+    /// These lower devices lack some of it.
+    fn lack(&self, lowers: u32) {
+        // SAFETY: The pdu belongs to this request.
+        let lost = unsafe { &(*self.pdu()).lost };
+        let mut old = lost.load(Relaxed);
+        while let Err(now) = lost.cmpxchg(old, old | lowers, Full) {
+            old = now;
+        }
+    }
+
+    /// A lower device has failed a part that is spread, or a flush.
+    #[cold]
+    fn miss(&self, lower: u32, status: Status) {
+        self.lack(1_u32.wrapping_shl(lower));
+        // SAFETY: The pdu belongs to this request.
+        unsafe {
+            (*self.pdu()).status.store(i32::from(status.0), Relaxed);
+            if (*self.pdu()).spread {
+                D::lost(self.live(), lower, (*self.0).cmd_flags & ffi::REQ_OP_MASK, status);
+            }
         }
     }
 
@@ -335,6 +399,8 @@ impl<D: Driver> Request<D> {
         unsafe {
             (*pdu).remaining.store(1, Relaxed);
             (*pdu).status.store(0, Relaxed);
+            (*pdu).lost.store(0, Relaxed);
+            (*pdu).spread = false;
             (*pdu).next = (*self.0).bio;
             (*pdu).done = 0;
         }
@@ -343,36 +409,126 @@ impl<D: Driver> Request<D> {
     /// # Safety
     ///
     /// `bio` is a bio of this request, and the part lies inside it.
-    unsafe fn send_piece(&self, pool: &BioSet, bio: *mut bindings::bio, part: Part) -> Result<u64, Status> {
-        let Part { bdev, below, done, length, sector, token } = part;
-        // SAFETY: By contract; the lower device and the bio outlive the request.
-        let clone = match unsafe { pool.clone_bio(bdev, bio, self.0) } {
-            Ok(clone) => clone.as_ptr(),
+    unsafe fn send_piece(
+        &self,
+        pool: &BioSet,
+        bio: *mut bindings::bio,
+        bdev: *mut bindings::block_device,
+        part: &Part,
+    ) -> Result<u64, Status> {
+        // SAFETY: By contract.
+        match unsafe { self.part(pool, bio, bdev, part) } {
+            // SAFETY: The clone is ours until it is launched.
+            Ok(clone) => unsafe { self.launch(clone, piece_end_io::<D>) },
             Err(status) => {
-                self.unpin(token, status, (sector, length));
+                self.unpin(part.token, status, 0, (part.sector, part.length));
                 return Err(status);
             }
-        };
-        // SAFETY: The clone is ours until it is launched.
-        unsafe {
-            let front = BioSet::front(clone);
-            ((*front).token, (*front).sector, (*front).sectors) = (token, sector, length);
-            bindings::bio_trim(clone, done, length);
-            (*clone).bi_iter.bi_sector = below;
-            (*clone).bi_opf = self.clone_flags(bio);
-            self.launch(clone);
         }
-        Ok(length)
+        Ok(part.length)
+    }
+
+    /// Sends a part of a bio to each of some lower devices. Those that do not get it have failed it.
+    ///
+    /// # Safety
+    ///
+    /// As of [`send_piece`](Self::send_piece).
+    unsafe fn send_spread(&self, pool: &BioSet, bio: *mut bindings::bio, lowers: u32, mut part: Part) {
+        let below = part.below;
+        let mut leader: *mut bindings::bio = core::ptr::null_mut();
+        let mut failed = 0;
+        // SAFETY: The pdu belongs to this request, which cannot end meanwhile.
+        unsafe { (*self.pdu()).spread = true };
+        self.lack(!lowers);
+        for index in (0..SPREAD_MAX as u32).filter(|index| lowers & (1 << index) != 0) {
+            let clone = D::leg(self.live(), index).ok_or(Status::IOERR).and_then(|(lower, start)| {
+                (part.index, part.below) = (index, start.wrapping_add(below));
+                // SAFETY: By contract.
+                unsafe { self.part(pool, bio, lower.as_ptr(), &part) }
+            });
+            match clone {
+                // SAFETY: The clone is ours until it is launched, and its leader there until the count of it is given up below.
+                Ok(clone) => unsafe {
+                    if leader.is_null() {
+                        leader = clone;
+                    }
+                    (*BioSet::front(clone)).leader = leader;
+                    (*BioSet::front(leader)).left.add(1, Relaxed);
+                    self.launch(clone, spread_end_io::<D>);
+                },
+                Err(status) => {
+                    failed |= 1 << index;
+                    self.miss(index, status);
+                }
+            }
+        }
+        if leader.is_null() {
+            return self.unpin(part.token, Status::IOERR, failed, (part.sector, part.length));
+        }
+        // SAFETY: As above.
+        unsafe { self.leave(leader, failed) };
+    }
+
+    /// One part less of those that are spread; with the last the engine is told.
+    ///
+    /// # Safety
+    ///
+    /// `leader` leads parts of this request, and the caller has one of its counts.
+    unsafe fn leave(&self, leader: *mut bindings::bio, failed: u32) {
+        // SAFETY: By contract; it is given back with its last count.
+        unsafe {
+            let front = BioSet::front(leader);
+            let all = &(*front).failed;
+            let mut old = all.load(Relaxed);
+            while failed & !old != 0 {
+                match all.cmpxchg(old, old | failed, Full) {
+                    Ok(_) => break,
+                    Err(now) => old = now,
+                }
+            }
+            if (*front).left.fetch_sub(1, Full) != 1 {
+                return;
+            }
+            let failed = all.load(Relaxed);
+            let status = if failed == 0 { Status::OK } else { Status::IOERR };
+            self.unpin((*front).token, status, failed, ((*front).sector, (*front).sectors));
+            bindings::bio_put(leader);
+        }
+    }
+
+    /// A clone of a part of a bio.
+    ///
+    /// # Safety
+    ///
+    /// `bio` is a bio of this request, and the part lies inside it; the lower device outlives the request.
+    unsafe fn part(
+        &self,
+        pool: &BioSet,
+        bio: *mut bindings::bio,
+        bdev: *mut bindings::block_device,
+        part: &Part,
+    ) -> Result<*mut bindings::bio, Status> {
+        // SAFETY: By contract; the clone is ours.
+        unsafe {
+            let clone = pool.clone_bio(bdev, bio, self.0)?.as_ptr();
+            let front = BioSet::front(clone);
+            ((*front).token, (*front).sector, (*front).sectors) = (part.token, part.sector, part.length);
+            (*front).lower = part.index;
+            bindings::bio_trim(clone, part.done, part.length);
+            (*clone).bi_iter.bi_sector = part.below;
+            (*clone).bi_opf = self.clone_flags(bio);
+            Ok(clone)
+        }
     }
 
     /// # Safety
     ///
     /// `bio` is a new bio of a [`BioSet`], made for this request.
-    unsafe fn launch(&self, bio: *mut bindings::bio) {
+    unsafe fn launch(&self, bio: *mut bindings::bio, end: unsafe extern "C" fn(*mut bindings::bio)) {
         // SAFETY: The pdu belongs to this request, which the submitter's count keeps from ending; `bio` by contract.
         unsafe {
             (*self.pdu()).remaining.add(1, Relaxed);
-            (*bio).bi_end_io = Some(piece_end_io::<D>);
+            (*bio).bi_end_io = Some(end);
             bindings::submit_bio_noacct(bio);
         }
     }
@@ -397,11 +553,34 @@ impl<D: Driver> Request<D> {
     fn settle(self) {
         // SAFETY: The pdu belongs to this request, which cannot end before its count is zero.
         let pdu = unsafe { &*self.pdu() };
-        if pdu.remaining.fetch_sub(1, kernel::sync::atomic::ordering::Full) != 1 {
+        if pdu.remaining.fetch_sub(1, Full) != 1 {
             return;
         }
         let status = Status(pdu.status.load(Relaxed) as u8);
-        if status == Status::OK {
+        if (pdu.spread || status != Status::OK) && D::settles(self.live()) {
+            return self.judge(status);
+        }
+        self.finish(status);
+    }
+
+    /// Asks the engine how the request ends.
+    fn judge(self, status: Status) {
+        let (sector, sectors) = self.range();
+        // SAFETY: The pdu belongs to this request, nothing of which is under way.
+        let lost = unsafe {
+            (*self.pdu()).settled = true;
+            (*self.pdu()).lost.load(Relaxed)
+        };
+        // If it is kept, somebody else may have ended it already.
+        if let Ended::With(status) = D::settle(self.live(), self.ask(sector, sectors), status, lost) {
+            self.finish(status);
+        }
+    }
+
+    /// Ends a request whose pieces have ended.
+    fn finish(self, status: Status) {
+        // SAFETY: The pdu belongs to this request.
+        if status == Status::OK || unsafe { (*self.pdu()).spread } || self.is_single() {
             return self.end(status);
         }
         self.shared().driver.end(&self, status);
@@ -426,9 +605,10 @@ impl<D: Driver> Request<D> {
     }
 }
 
-/// A part of a bio: `length` sectors behind the first `done`, which are at `sector` of the volume, go to `below` on `bdev`.
+/// A part of a bio: `length` sectors behind the first `done`, which are at `sector` of the volume, go to `below` on the lower device of
+/// that number.
 struct Part {
-    bdev: *mut bindings::block_device,
+    index: u32,
     below: u64,
     done: u64,
     length: u64,
@@ -457,6 +637,19 @@ pub unsafe fn retry<D: Driver>(deferral: *mut Deferral) {
     // SAFETY: By contract.
     let request = unsafe { back::<D>(deferral) };
     let again = Request::<D>(request.0, PhantomData);
+    // SAFETY: The pdu belongs to the request, nothing of which is under way if it is settled; its bios are live.
+    unsafe {
+        let pdu = request.pdu();
+        if (*pdu).settled {
+            (*pdu).settled = false;
+            (*pdu).next = core::ptr::null_mut();
+            let mut bio = (*request.0).bio;
+            while !bio.is_null() {
+                (*bio).bi_status = 0;
+                bio = (*bio).bi_next;
+            }
+        }
+    }
     // SAFETY: The queue's data outlives the request; a new borrow, because the request is given away.
     let shared = unsafe { &*(*(*request.0).q).queuedata.cast::<Shared<D>>() };
     if let Err(status) = shared.driver.queue(request) {
@@ -474,6 +667,10 @@ pub unsafe fn end<D: Driver>(deferral: *mut Deferral, status: Status) {
     let request = unsafe { back::<D>(deferral) };
     let pdu = request.pdu();
     // SAFETY: The pdu belongs to the request.
+    if unsafe { (*pdu).settled } {
+        return request.finish(status);
+    }
+    // SAFETY: As above.
     if unsafe { (*pdu).next.is_null() } {
         return request.end(status);
     }
@@ -492,6 +689,7 @@ pub unsafe fn end<D: Driver>(deferral: *mut Deferral, status: Status) {
             if bio.is_null() {
                 break;
             }
+            request.lack(u32::MAX);
             request.fail(bio, status);
             (*pdu).next = (*bio).bi_next;
         }
@@ -513,7 +711,12 @@ pub(super) unsafe extern "C" fn queue_rq<D: Driver>(
     // INVARIANT: Just started.
     let request = Request::<D>(rq, PhantomData);
     // SAFETY: The pdu belongs to this request.
-    unsafe { (*request.pdu()).next = core::ptr::null_mut() };
+    unsafe {
+        let pdu = request.pdu();
+        (*pdu).next = core::ptr::null_mut();
+        (*pdu).deferral.owner = 0;
+        ((*pdu).spread, (*pdu).settled) = (false, false);
+    }
     // SAFETY: The queue's data outlives the request; a new borrow, because the request is given away.
     let shared = unsafe { &*(*(*rq).q).queuedata.cast::<Shared<D>>() };
     match shared.driver.queue(request) {
@@ -531,9 +734,11 @@ unsafe extern "C" fn whole_end_io<D: Driver>(bio: *mut bindings::bio) {
         let status = Status((*bio).bi_status);
         bindings::bio_uninit(bio);
         let request = Request::<D>(bio.cast::<bindings::request>().sub(1), PhantomData);
-        let token = (*request.pdu()).token;
-        if token != 0 {
-            D::unpin(request.live(), token, status, request.range());
+        let (token, lower) = ((*request.pdu()).token, (*request.pdu()).lower);
+        request.unpin(token, status, 0, request.range());
+        if status != Status::OK && D::settles(request.live()) {
+            (*request.pdu()).lost.store(1_u32.wrapping_shl(lower), Relaxed);
+            return request.judge(status);
         }
         request.end(status);
     }
@@ -549,10 +754,33 @@ unsafe extern "C" fn piece_end_io<D: Driver>(bio: *mut bindings::bio) {
         let request = Request::<D>((*front).request, PhantomData);
         let status = Status((*bio).bi_status);
         if status != Status::OK {
+            request.miss((*front).lower, status);
             request.fail((*front).parent, status);
         }
-        request.unpin((*front).token, status, ((*front).sector, (*front).sectors));
+        request.unpin((*front).token, status, 0, ((*front).sector, (*front).sectors));
         bindings::bio_put(bio);
+        request.settle();
+    }
+}
+
+/// # Safety
+///
+/// As of [`piece_end_io`]; the bio has a leader.
+unsafe extern "C" fn spread_end_io<D: Driver>(bio: *mut bindings::bio) {
+    // SAFETY: By contract there is a `Front` before the bio, whose leader is there until its last count is given up; its request lives
+    // until `settle`.
+    unsafe {
+        let front = BioSet::front(bio);
+        let (leader, lower) = ((*front).leader, (*front).lower);
+        let request = Request::<D>((*front).request, PhantomData);
+        let status = Status((*bio).bi_status);
+        if status != Status::OK {
+            request.miss(lower, status);
+        }
+        if bio != leader {
+            bindings::bio_put(bio);
+        }
+        request.leave(leader, if status == Status::OK { 0 } else { 1_u32.wrapping_shl(lower) });
         request.settle();
     }
 }

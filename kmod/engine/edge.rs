@@ -2,13 +2,13 @@
 
 //! The C side of [`Target`], and registration with the front.
 
-use super::target::{Config, Flush, Lower, Mapped, PoolTarget, Target, POOLS, TARGETS};
+use super::target::{Config, Flush, Lower, Mapped, PoolTarget, Settled, Target, POOLS, TARGETS};
 use crate::abi::engine::{
-    self, Deferral, EngineOps, Object, ObjectConfig, ObjectOps, Piece, Pool, PoolOps, DEFERRED, ENGINE_ABI, NOTHING,
-    TEXT,
+    self, Deferral, EngineOps, Object, ObjectConfig, ObjectOps, Op, Piece, Pool, PoolOps, DEFERRED, ENGINE_ABI,
+    NOTHING, SPREAD, TEXT,
 };
 use crate::abi::errno;
-use crate::abi::uapi::{stor_pool_change, stor_pool_device, stor_pool_facts, stor_pool_item};
+use crate::abi::uapi::{stor_pool_change, stor_pool_device, stor_pool_facts, stor_pool_item, stor_replica_facts};
 use crate::block::deferred::Ask;
 use crate::block::io::Device;
 use crate::block::module::this_module;
@@ -25,10 +25,11 @@ use kernel::sync::Arc;
 unsafe extern "C" {
     fn stor_engine_register(ops: *const EngineOps) -> c_int;
     fn stor_engine_unregister(ops: *const EngineOps);
-    fn stor_pool_event(listener: *mut c_void, kind: u32, value: u64);
+    fn stor_event(listener: *mut c_void, kind: u32, value: u64);
 }
 
-/// Who is told what happens to a pool.
+/// Who is told what happens to an object or a pool.
+#[derive(Clone, Copy)]
 pub struct Listener(*mut c_void);
 
 // SAFETY: It is only passed back to the front, which may be called from anywhere.
@@ -39,8 +40,8 @@ unsafe impl Sync for Listener {}
 impl Listener {
     /// Tells of an event, `STOR_EVENT_*`. Process context.
     pub fn tell(&self, kind: u32, value: u64) {
-        // SAFETY: It came with a pool that is still there, as it has this.
-        unsafe { stor_pool_event(self.0, kind, value) };
+        // SAFETY: It came with an object or a pool that is still there, as it has this.
+        unsafe { stor_event(self.0, kind, value) };
     }
 }
 
@@ -52,7 +53,7 @@ impl Listener {
 pub type Prepare = unsafe fn(&Config<'_>, *mut c_void) -> Result<Object>;
 
 /// Makes a pool of one kind.
-pub type PreparePool = fn(&Config<'_>, Listener) -> Result<Pool>;
+pub type PreparePool = fn(&Config<'_>) -> Result<Pool>;
 
 /// A target's line in the table.
 pub const fn table_of<T: Target>() -> (&'static str, Prepare) {
@@ -87,11 +88,12 @@ unsafe fn prepare<T: Target>(config: &Config<'_>, pool: *mut c_void) -> Result<O
         }
     };
     let target = T::prepare(config, pool)?;
-    Ok(Object { context: KBox::into_raw(target).cast(), ops: &Vtable::<T>::OPS })
+    let starts = target.starts().map_or(core::ptr::null(), |starts| starts.as_ptr().cast());
+    Ok(Object { context: KBox::into_raw(target).cast(), ops: &Vtable::<T>::OPS, starts })
 }
 
-fn prepare_pool<P: PoolTarget>(config: &Config<'_>, listener: Listener) -> Result<Pool> {
-    let pool = P::prepare(config, listener)?;
+fn prepare_pool<P: PoolTarget>(config: &Config<'_>) -> Result<Pool> {
+    let pool = P::prepare(config)?;
     let (data, block_size) = pool.geometry();
     let held = KBox::new(Held { name: P::NAME, pool }, GFP_KERNEL)?;
     Ok(Pool { context: KBox::into_raw(held).cast(), ops: &PoolVtable::<P>::OPS, data, block_size, reserved: 0 })
@@ -204,6 +206,9 @@ impl<T: Target> Vtable<T> {
         unpin: Self::unpin,
         flush: Some(Self::flush),
         change: Some(Self::change),
+        lost: if T::SETTLES { Some(Self::lost) } else { None },
+        settle: if T::SETTLES { Some(Self::settle) } else { None },
+        facts: Some(Self::facts),
         end: Self::END,
     };
 
@@ -268,6 +273,11 @@ impl<T: Target> Vtable<T> {
                 unsafe { piece.write(run) };
                 0
             }
+            Ok(Mapped::Spread(run)) => {
+                // SAFETY: By the ABI.
+                unsafe { piece.write(run) };
+                SPREAD
+            }
             Ok(Mapped::Nowhere(sectors)) => {
                 // SAFETY: By the ABI.
                 unsafe { piece.write(Piece { sectors, ..Piece::default() }) };
@@ -281,9 +291,39 @@ impl<T: Target> Vtable<T> {
     /// # Safety
     ///
     /// As the ABI says of `unpin`.
-    unsafe extern "C" fn unpin(context: *mut c_void, token: u32, status: u32, sector: u64, sectors: u64) {
+    unsafe extern "C" fn unpin(context: *mut c_void, token: u32, status: u32, failed: u32, sector: u64, sectors: u64) {
         // SAFETY: By the ABI.
-        unsafe { Self::target(context) }.unpin(token, Status::from_engine(status), (sector, sectors));
+        unsafe { Self::target(context) }.unpin(token, Status::from_engine(status), failed, (sector, sectors));
+    }
+
+    /// # Safety
+    ///
+    /// As the ABI says of `lost`.
+    unsafe extern "C" fn lost(context: *mut c_void, lower: u32, op: Op, status: u32) {
+        // SAFETY: By the ABI.
+        unsafe { Self::target(context) }.lost(lower, op, Status::from_engine(status));
+    }
+
+    /// # Safety
+    ///
+    /// As the ABI says of `settle`.
+    unsafe extern "C" fn settle(context: *mut c_void, range: *mut Deferral, status: u32, lost: u32) -> u32 {
+        // SAFETY: By the ABI.
+        let (target, Some(ask)) = (unsafe { Self::target(context) }, (unsafe { Ask::new(range) })) else {
+            return Status::IOERR.raw();
+        };
+        match target.settle(ask, Status::from_engine(status), lost) {
+            Settled::With(status) => status.raw(),
+            Settled::Kept => DEFERRED,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As the ABI says of `facts`.
+    unsafe extern "C" fn facts(context: *mut c_void, facts: *mut stor_replica_facts) -> c_int {
+        // SAFETY: By the ABI.
+        code(unsafe { Self::target(context).facts(&mut *facts) })
     }
 
     /// # Safety
@@ -333,12 +373,12 @@ unsafe extern "C" fn prepare_any(config: *const ObjectConfig, object: *mut Objec
 /// # Safety
 ///
 /// As the ABI says of `prepare_pool`.
-unsafe extern "C" fn prepare_any_pool(config: *const ObjectConfig, listener: *mut c_void, pool: *mut Pool) -> c_int {
+unsafe extern "C" fn prepare_any_pool(config: *const ObjectConfig, pool: *mut Pool) -> c_int {
     // SAFETY: By the ABI: the configuration and what it points to are valid, as is the place for the pool.
     unsafe {
         let named = target_name(&*config).and_then(|name| {
             let (_, prepare) = POOLS.iter().find(|(pool, _)| *pool == name).ok_or(errno::EOPNOTSUPP)?;
-            with_config(&*config, |config| prepare(config, Listener(listener)))
+            with_config(&*config, prepare)
         });
         match named {
             Ok(made) => {
@@ -387,7 +427,8 @@ unsafe fn with_config<T>(config: &ObjectConfig, with: impl FnOnce(&Config<'_>) -
     }
     // SAFETY: By contract: null, or valid.
     let origin = unsafe { config.origin.as_ref() }.map(lower).transpose()?;
-    with(&Config { size: config.size, lowers: &lowers, bytes, read_only: config.read_only != 0, origin })
+    let (size, read_only, listener) = (config.size, config.read_only != 0, Listener(config.listener));
+    with(&Config { size, lowers: &lowers, bytes, read_only, origin, listener })
 }
 
 /// # Safety

@@ -12,12 +12,14 @@ use super::event::Event;
 use super::notice::{Label, Notices};
 use super::volume::Volume;
 use super::Front;
-use crate::abi::engine::{Deferral, EngineOps, ObjectConfig, ObjectOps, Piece, PoolOps, DEFERRED, ENGINE_ABI, NOTHING};
+use crate::abi::engine::{
+    Deferral, EngineOps, ObjectConfig, ObjectOps, Op, Piece, PoolOps, DEFERRED, ENGINE_ABI, NOTHING, SPREAD, SPREAD_MAX,
+};
 use crate::abi::{engine, errno, uapi};
 use crate::block::gendisk::Disk;
 use crate::block::miscdevice::MiscDevice;
 use crate::block::module::ModuleRef;
-use crate::block::request::{self, Range};
+use crate::block::request::{self, Ended, Range};
 use crate::block::status::Status;
 use crate::pure::text;
 use core::ffi::{c_int, c_void};
@@ -83,8 +85,8 @@ impl Engine {
         unsafe { self.ops.as_ref() }.version
     }
 
-    /// Makes an object; it is not loaded yet.
-    pub fn prepare(&self, config: &ObjectConfig) -> Result<Object> {
+    /// Makes an object; it is not loaded yet. The listener, which is the configuration's, is told by `stor_event` what happens to it.
+    pub fn prepare(&self, config: &ObjectConfig, listener: &Arc<Notices>) -> Result<Object> {
         // SAFETY: Registered; see the head of this file.
         let ops = unsafe { self.ops.as_ref() };
         // SAFETY: The module cannot go: it would have to unregister first.
@@ -97,21 +99,28 @@ impl Engine {
         };
         // SAFETY: The operations live as long as the module, which `module` keeps.
         let table: &'static ObjectOps = unsafe { &*object.ops };
-        Ok(Object { context: object.context, map: table.map, end: table.end, table, loaded: false, _module: module })
+        Ok(Object {
+            context: object.context,
+            map: table.map,
+            end: table.end,
+            table,
+            starts: NonNull::new(object.starts.cast_mut()),
+            loaded: false,
+            _module: module,
+            _listener: listener.clone(),
+        })
     }
 
-    /// Makes a pool; it is not loaded yet. The listener is told by `stor_pool_event` what happens to it.
+    /// Makes a pool; it is not loaded yet. The listener as of an object.
     pub fn prepare_pool(&self, config: &ObjectConfig, listener: &Arc<Notices>) -> Result<Pool> {
         // SAFETY: Registered; see the head of this file.
         let ops = unsafe { self.ops.as_ref() };
         // SAFETY: The module cannot go: it would have to unregister first.
         let module = unsafe { ModuleRef::get(ops.module) }?;
-        let listener = listener.clone();
         let mut pool = MaybeUninit::<engine::Pool>::uninit();
         // SAFETY: The engine's code is loaded; it fills `pool` when it answers 0. The listener lives as long as the pool.
         let pool = unsafe {
-            let told = Arc::as_ptr(&listener).cast_mut().cast();
-            to_result((ops.prepare_pool)(config, told, pool.as_mut_ptr()))?;
+            to_result((ops.prepare_pool)(config, pool.as_mut_ptr()))?;
             pool.assume_init()
         };
         // SAFETY: The operations live as long as the module, which `module` keeps.
@@ -123,7 +132,7 @@ impl Engine {
             block_size: pool.block_size,
             loaded: Atomic::new(0),
             _module: module,
-            _listener: listener,
+            _listener: listener.clone(),
         })
     }
 }
@@ -138,8 +147,11 @@ pub struct Object {
     map: unsafe extern "C" fn(*mut c_void, *mut Deferral, *mut Piece) -> u32,
     end: Option<unsafe extern "C" fn(*mut c_void, u32)>,
     table: &'static ObjectOps,
+    /// Of an object that spreads: [`SPREAD_MAX`] sectors.
+    starts: Option<NonNull<u64>>,
     loaded: bool,
     _module: ModuleRef,
+    _listener: Arc<Notices>,
 }
 
 // SAFETY: The ABI lets an object be used from any thread.
@@ -171,8 +183,9 @@ impl Object {
         match unsafe { (self.map)(self.context, range.into_raw(), &mut piece) } {
             0 if piece.sectors > 0 => Ok(Mapped::At(piece)),
             NOTHING if piece.sectors > 0 => Ok(Mapped::Nowhere(piece.sectors)),
+            SPREAD if piece.sectors > 0 && piece.lower != 0 => Ok(Mapped::Spread(piece)),
             DEFERRED => Ok(Mapped::Deferred),
-            0 | NOTHING => Err(Status::IOERR),
+            0 | NOTHING | SPREAD => Err(Status::IOERR),
             status => Err(Status::from_engine(status)),
         }
     }
@@ -189,11 +202,50 @@ impl Object {
         }
     }
 
-    /// A piece with a token has ended.
+    /// The sector at which its part of a lower device begins.
     #[inline]
-    pub fn unpin(&self, token: u32, status: Status, (sector, sectors): (u64, u64)) {
+    pub fn start(&self, lower: usize) -> Option<u64> {
+        let starts = self.starts.filter(|_| lower < SPREAD_MAX)?;
+        // SAFETY: By the ABI there are so many, which change only while no request is live.
+        Some(unsafe { starts.add(lower).read() })
+    }
+
+    /// A piece with a token has ended; `failed` are the lower devices that failed it, if it was spread.
+    #[inline]
+    pub fn unpin(&self, token: u32, status: Status, failed: u32, (sector, sectors): (u64, u64)) {
         // SAFETY: By the type invariant.
-        unsafe { (self.table.unpin)(self.context, token, status.raw(), sector, sectors) };
+        unsafe { (self.table.unpin)(self.context, token, status.raw(), failed, sector, sectors) };
+    }
+
+    /// A lower device has failed its part of what was spread, or a flush.
+    pub fn lost(&self, lower: u32, op: Op, status: Status) {
+        if let Some(lost) = self.table.lost {
+            // SAFETY: By the type invariant.
+            unsafe { lost(self.context, lower, op, status.raw()) };
+        }
+    }
+
+    /// Whether it judges how its requests end.
+    #[inline]
+    pub fn settles(&self) -> bool {
+        self.table.settle.is_some()
+    }
+
+    /// How a request ends.
+    pub fn settle(&self, range: Range, status: Status, lost: u32) -> Ended {
+        let Some(settle) = self.table.settle else { return Ended::With(status) };
+        // SAFETY: As in `map`.
+        match unsafe { settle(self.context, range.into_raw(), status.raw(), lost) } {
+            DEFERRED => Ended::Kept,
+            status => Ended::With(Status::from_engine(status)),
+        }
+    }
+
+    /// Says how a replica is.
+    pub fn facts(&self, facts: &mut uapi::stor_replica_facts) -> Result {
+        let Some(ask) = self.table.facts else { return Err(errno::EOPNOTSUPP.into()) };
+        // SAFETY: By the type invariant.
+        to_result(unsafe { ask(self.context, facts) })
     }
 
     /// Takes a new size and configuration while requests are live; whether it could.
@@ -229,6 +281,8 @@ impl Drop for Object {
 /// What an engine answers when it is asked where a range is.
 pub enum Mapped {
     At(Piece),
+    /// On several.
+    Spread(Piece),
     /// So many sectors are nowhere.
     Nowhere(u64),
     /// It keeps the request.
@@ -342,13 +396,13 @@ pub unsafe extern "C" fn stor_request_end(deferral: *mut Deferral, status: u32) 
     unsafe { request::end::<Volume>(deferral, Status::from_engine(status)) };
 }
 
-/// Called by an engine when something happened to a pool. Process context.
+/// Called by an engine when something happened to an object or a pool. Process context.
 ///
 /// # Safety
 ///
-/// `listener` was given with a pool that is still there.
+/// `listener` was given with an object or a pool that is still there.
 #[no_mangle]
-pub unsafe extern "C" fn stor_pool_event(listener: *mut c_void, kind: u32, value: u64) {
+pub unsafe extern "C" fn stor_event(listener: *mut c_void, kind: u32, value: u64) {
     // SAFETY: By contract.
     if let Some(notices) = unsafe { listener.cast::<Notices>().as_ref() } {
         notices.emit(kind, value);
@@ -517,9 +571,21 @@ mod tests {
         0
     }
 
-    unsafe extern "C" fn unpin(_: *mut c_void, _: u32, _: u32, _: u64, _: u64) {}
+    unsafe extern "C" fn unpin(_: *mut c_void, _: u32, _: u32, _: u32, _: u64, _: u64) {}
 
-    static OPS: ObjectOps = ObjectOps { load, close, free, map, unpin, flush: None, change: None, end: None };
+    static OPS: ObjectOps = ObjectOps {
+        load,
+        close,
+        free,
+        map,
+        unpin,
+        flush: None,
+        change: None,
+        lost: None,
+        settle: None,
+        facts: None,
+        end: None,
+    };
 
     fn fake(fail_load: u32, fail_close: bool) -> Result<KBox<Fake>> {
         Ok(KBox::new(Fake { fail_load, fail_close, loads: Atomic::new(0), freed: Atomic::new(0) }, GFP_KERNEL)?)
@@ -529,7 +595,18 @@ mod tests {
         // SAFETY: This module is running.
         let module = unsafe { ModuleRef::get(crate::block::module::this_module().cast()) }?;
         let context = (&raw const *fake).cast_mut().cast();
-        Ok(Object { context, map: OPS.map, end: None, table: &OPS, loaded: false, _module: module })
+        let label = Label { name: [0; uapi::STOR_NAME_LEN as usize], engine: [0; uapi::STOR_VERSION_LEN as usize] };
+        let listener = Notices::new([0; 16], [0; uapi::STOR_TARGET_LEN as usize], label)?;
+        Ok(Object {
+            context,
+            map: OPS.map,
+            end: None,
+            table: &OPS,
+            starts: None,
+            loaded: false,
+            _module: module,
+            _listener: listener,
+        })
     }
 
     fn freed(fake: &Fake) -> i32 {

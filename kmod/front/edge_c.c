@@ -16,14 +16,14 @@ int stor_engine_register(const struct stor_engine_ops *ops);
 void stor_engine_unregister(const struct stor_engine_ops *ops);
 void stor_request_retry(struct stor_deferral *deferral);
 void stor_request_end(struct stor_deferral *deferral, u32 status);
-void stor_pool_event(void *listener, u32 kind, u64 value);
+void stor_event(void *listener, u32 kind, u64 value);
 ssize_t stor_disk_show(void *shared, unsigned int what, char *page);
 
 EXPORT_SYMBOL_GPL(stor_engine_register);
 EXPORT_SYMBOL_GPL(stor_engine_unregister);
 EXPORT_SYMBOL_GPL(stor_request_retry);
 EXPORT_SYMBOL_GPL(stor_request_end);
-EXPORT_SYMBOL_GPL(stor_pool_event);
+EXPORT_SYMBOL_GPL(stor_event);
 
 #define STOR_ATTRIBUTE(_name, _what)							\
 static ssize_t _name##_show(struct device *dev, struct device_attribute *attr, char *page) \

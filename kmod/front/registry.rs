@@ -441,6 +441,11 @@ impl State {
         })
     }
 
+    /// What a replica says of itself. EOPNOTSUPP it is none, ENODEV no engine drives it.
+    pub fn replica_facts(&self, uuid: &[u8; 16], facts: &mut uapi::stor_replica_facts) -> Result {
+        self.find(uuid)?.disk.with_live(|live| live.object.as_ref().ok_or(ENODEV)?.facts(facts))
+    }
+
     /// EBUSY if I/O to these devices would wait for the state lock, because a volume that they are is suspended.
     pub fn check_awake(&self, lowers: &LowerSet) -> Result {
         let mut pending = KVec::new();
@@ -721,7 +726,7 @@ fn pool_limits(pool: &Pool, lowers: &LowerSet, origin: &LowerSet) -> QueueLimits
 
 fn prepare(
     engine: &Engine,
-    notices: &Notices,
+    notices: &Arc<Notices>,
     size: u64,
     config: &[u8],
     below: &Below<'_>,
@@ -729,12 +734,12 @@ fn prepare(
     pool: Option<&Pool>,
 ) -> Result<Object> {
     let pool = pool.map_or(core::ptr::null_mut(), Pool::context);
-    config_of(notices, size, config, below, read_only, pool, |config| engine.prepare(config))
+    config_of(notices, size, config, below, read_only, pool, |config| engine.prepare(config, notices))
 }
 
 /// Tells `with` what an object is to be made of.
 pub fn config_of<T>(
-    notices: &Notices,
+    notices: &Arc<Notices>,
     size: u64,
     config: &[u8],
     below: &Below<'_>,
@@ -770,6 +775,7 @@ pub fn config_of<T>(
         origin: origin.as_ref().map_or(core::ptr::null(), |origin| origin),
         lower_count: infos.len() as u32,
         config_len: config.len() as u32,
+        listener: Arc::as_ptr(notices).cast_mut().cast(),
         read_only: u32::from(read_only),
         reserved: 0,
     })

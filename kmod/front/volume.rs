@@ -4,10 +4,10 @@
 
 use super::edge::{Mapped, Object};
 use super::notice::Notices;
-use crate::abi::engine::ORIGIN;
+use crate::abi::engine::{Op as RawOp, ORIGIN};
 use crate::block::bdev::{Lower, LowerSet};
 use crate::block::bio_set::BioSet;
-use crate::block::request::{Answer, Op, Range, Request};
+use crate::block::request::{Answer, Ended, Op, Range, Request};
 use crate::block::status::Status;
 use crate::block::Driver;
 use kernel::prelude::*;
@@ -41,10 +41,14 @@ impl Live {
                     index => self.lowers.get(index as usize),
                 }
                 .ok_or(Status::IOERR)?,
+                index: piece.lower,
                 sector: piece.sector,
                 sectors: piece.sectors,
                 token: piece.token,
             },
+            Mapped::Spread(piece) => {
+                Answer::Spread { lowers: piece.lower, sector: piece.sector, sectors: piece.sectors, token: piece.token }
+            }
             Mapped::Nowhere(sectors) => Answer::Nowhere { sectors },
             Mapped::Deferred => Answer::Deferred,
         })
@@ -117,9 +121,33 @@ impl Driver for Volume {
     }
 
     #[inline]
-    fn unpin(live: &Live, token: u32, status: Status, range: (u64, u64)) {
+    fn leg(live: &Live, index: u32) -> Option<(&Lower, u64)> {
+        let index = index as usize;
+        Some((live.lowers.get(index)?, live.object.as_ref()?.start(index)?))
+    }
+
+    #[inline]
+    fn unpin(live: &Live, token: u32, status: Status, failed: u32, range: (u64, u64)) {
         if let Some(object) = &live.object {
-            object.unpin(token, status, range);
+            object.unpin(token, status, failed, range);
+        }
+    }
+
+    fn lost(live: &Live, lower: u32, op: RawOp, status: Status) {
+        if let Some(object) = &live.object {
+            object.lost(lower, op, status);
+        }
+    }
+
+    #[inline]
+    fn settles(live: &Live) -> bool {
+        live.object.as_ref().is_some_and(Object::settles)
+    }
+
+    fn settle(live: &Live, range: Range, status: Status, lost: u32) -> Ended {
+        match &live.object {
+            Some(object) => object.settle(range, status, lost),
+            None => Ended::With(status),
         }
     }
 

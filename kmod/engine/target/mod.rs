@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Targets: what a volume can be. [`linear`] is the one to copy for a new one; [`thin`] is one with pools.
+//! Targets: what a volume can be. [`linear`] is the one to copy for a new one; [`thin`] is one with pools, [`replica`] one that spreads.
 
+mod epoch;
 pub mod linear;
+mod memory;
+pub mod replica;
 pub mod thin;
 
 use super::edge::{pool_of, table_of, Listener, Prepare, PreparePool};
-use crate::abi::engine::Piece;
-use crate::abi::uapi::{stor_pool_change, stor_pool_device, stor_pool_facts, stor_pool_item};
+use crate::abi::engine::{Op, Piece, SPREAD_MAX};
+use crate::abi::uapi::{stor_pool_change, stor_pool_device, stor_pool_facts, stor_pool_item, stor_replica_facts};
 use crate::block::deferred::Ask;
 use crate::block::io::Device;
 use crate::block::status::Status;
 use kernel::prelude::*;
+use kernel::sync::atomic::Atomic;
 use kernel::sync::Arc;
 
 /// A device below.
@@ -39,12 +43,16 @@ pub struct Config<'a> {
     pub read_only: bool,
     /// A device that a volume of a pool is read from where it has nothing of its own.
     pub origin: Option<Lower>,
+    /// Who is told what happens to it.
+    pub listener: Listener,
 }
 
 /// Where the beginning of a range is.
 pub enum Mapped {
     /// On a lower device.
     At(Piece),
+    /// On each of several, which is for what writes only.
+    Spread(Piece),
     /// So many sectors, at least one, are nowhere: they read as zeros, and there is nothing to discard.
     Nowhere(u64),
     /// The target has kept the request.
@@ -59,6 +67,14 @@ pub enum Flush {
     Deferred,
 }
 
+/// How a request ends.
+pub enum Settled {
+    /// With this status.
+    With(Status),
+    /// The target has kept the request.
+    Kept,
+}
+
 /// A kind of volume. One value drives one volume.
 ///
 /// The order of calls is `prepare`, then `load`, then `map` and others as often as there is I/O, then `close`, after
@@ -70,6 +86,9 @@ pub trait Target: Sized + Send + Sync + 'static {
 
     /// The pools that its volumes are in; [`NoPool`] if they are in none.
     type Pool: PoolTarget;
+
+    /// Whether it says how requests end: those that were spread, flushes, and what has failed.
+    const SETTLES: bool = false;
 
     /// Makes an object; checks everything that user space can get wrong.
     fn prepare(config: &Config<'_>, pool: Option<Arc<Self::Pool>>) -> Result<KBox<Self>>;
@@ -87,8 +106,28 @@ pub trait Target: Sized + Send + Sync + 'static {
     /// Where the beginning of a range lies. Must not sleep.
     fn map(&self, ask: Ask) -> Result<Mapped, Status>;
 
-    /// A piece with a token has ended; it was these sectors (first, count) of the volume. Any context.
-    fn unpin(&self, _token: u32, _status: Status, _range: (u64, u64)) {}
+    /// A piece with a token has ended; it was these sectors (first, count) of the volume. If it was spread, it has ended
+    /// everywhere, and `failed` are the lower devices that failed it. Any context.
+    fn unpin(&self, _token: u32, _status: Status, _failed: u32, _range: (u64, u64)) {}
+
+    /// Where its part of each lower device begins, if it spreads: changed in `load` only.
+    fn starts(&self) -> Option<&[Atomic<u64>; SPREAD_MAX]> {
+        None
+    }
+
+    /// A lower device has failed its part of what was spread, or a flush. Any context.
+    fn lost(&self, _lower: u32, _op: Op, _status: Status) {}
+
+    /// All of a request has ended; `status` is that of a piece that failed, `lost` has the lower devices that lack some of it. If it is
+    /// kept, all of it begins anew with [`retry`](crate::block::deferred::Deferred::retry). Any context.
+    fn settle(&self, _ask: Ask, status: Status, _lost: u32) -> Settled {
+        Settled::With(status)
+    }
+
+    /// Says how a replica is.
+    fn facts(&self, _facts: &mut stor_replica_facts) -> Result {
+        Err(crate::abi::errno::EOPNOTSUPP.into())
+    }
 
     /// What is to be done for a flush. Must not sleep.
     fn flush(&self, _ask: Ask) -> Result<Flush, Status> {
@@ -107,7 +146,7 @@ pub trait PoolTarget: Sized + Send + Sync + 'static {
     const NAME: &'static str;
 
     /// Makes a pool; checks everything that user space can get wrong.
-    fn prepare(config: &Config<'_>, listener: Listener) -> Result<Arc<Self>>;
+    fn prepare(config: &Config<'_>) -> Result<Arc<Self>>;
 
     /// Reads its state from the devices.
     fn load(&self) -> Result;
@@ -140,7 +179,7 @@ pub enum NoPool {}
 impl PoolTarget for NoPool {
     const NAME: &'static str = "";
 
-    fn prepare(_: &Config<'_>, _: Listener) -> Result<Arc<Self>> {
+    fn prepare(_: &Config<'_>) -> Result<Arc<Self>> {
         Err(EINVAL)
     }
 
@@ -178,7 +217,8 @@ impl PoolTarget for NoPool {
 }
 
 /// The targets, by name.
-pub static TARGETS: &[(&str, Prepare)] = &[table_of::<linear::Linear>(), table_of::<thin::Thin>()];
+pub static TARGETS: &[(&str, Prepare)] =
+    &[table_of::<linear::Linear>(), table_of::<replica::Replica>(), table_of::<thin::Thin>()];
 
 /// The kinds of pools, by name.
 pub static POOLS: &[(&str, PreparePool)] = &[pool_of::<thin::ThinPool>()];

@@ -64,7 +64,8 @@ arguments!(
     stor_pool_list,
     stor_pool_status,
     stor_pool_change,
-    stor_pool_device
+    stor_pool_device,
+    stor_replica_status
 );
 
 impl From<HeaderError> for Error {
@@ -202,6 +203,7 @@ fn dispatch(front: &'static Front, call: &Call) -> Result {
         uapi::STOR_NR_POOL_STATUS => pool::status(front, call),
         uapi::STOR_NR_POOL_CHANGE => pool::change(front, call),
         uapi::STOR_NR_POOL_DEVICE => pool::device(front, call),
+        uapi::STOR_NR_REPLICA_STATUS => volume::replica_status(front, call),
         _ => Err(ENOTTY),
     }
 }

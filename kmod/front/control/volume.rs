@@ -167,3 +167,9 @@ fn fill(argument: &mut uapi::stor_status, entry: &Entry) {
     (argument.errors, argument.last_error) = entry.notices().errors();
     argument.config_len = entry.config.len() as u32;
 }
+
+pub(super) fn replica_status(front: &Front, call: &Call) -> Result {
+    let mut argument = call.admin::<uapi::stor_replica_status>(0)?;
+    front.lock().replica_facts(&argument.uuid, &mut argument.facts)?;
+    call.write(&argument)
+}

@@ -328,8 +328,8 @@ impl Superblock {
     pub fn seal(&mut self) -> Result<(), Refusal> {
         (self.magic, self.major_version, self.super_offset) = (MAGIC.into(), 1.into(), AT.0.into());
         self.check()?;
-        let bytes = Page::try_from(self.as_bytes()).map_err(|_| Refusal::Data)?;
-        self.sb_csum = checksum(&bytes, self.max_dev.get()).into();
+        let bytes = Page::ref_from_bytes(self.as_bytes()).map_err(|_| Refusal::Data)?;
+        self.sb_csum = checksum(bytes, self.max_dev.get()).into();
         Ok(())
     }
 

@@ -307,16 +307,34 @@ impl<W: Words, M: Memory> Keeper<W, M> {
         let given_up = members.without(kept).and(self.alive.with(self.attached));
         self.failed = self.failed.with(given_up);
         if !kept.is_empty() {
-            // So others are equal to it no longer where there are bits, and none of these may go.
-            self.intent.differ();
-            self.rebuilt = Set::NONE;
-            self.restarts = self.restarts.saturating_add(1);
-            if let Task::Entitle(..) | Task::Sweep(_) | Task::Rest(_) = self.task {
-                self.task = Task::Idle;
-                self.open |= !self.clean && !self.superblock;
-            }
+            self.doubt();
         }
         given_up
+    }
+
+    /// The last leg that has all data has failed a request. So others are equal to it no longer where there are bits, and none
+    /// of these may go.
+    pub fn doubt(&mut self) {
+        self.intent.differ();
+        self.rebuilt = Set::NONE;
+        self.restarts = self.restarts.saturating_add(1);
+        if let Task::Entitle(..) | Task::Sweep(_) | Task::Rest(_) = self.task {
+            self.task = Task::Idle;
+            self.open |= !self.clean && !self.superblock;
+        }
+    }
+
+    /// Legs that wait for their turn to join.
+    pub fn joining(&self) -> Set {
+        match self.task {
+            Task::Admit(legs, _) => self.joining.with(legs),
+            _ => self.joining,
+        }
+    }
+
+    /// The legs that are entitled, or are to be.
+    pub fn entitled(&self) -> Set {
+        self.entitled
     }
 
     /// A step has failed on members, and goes on for others. It is told at once: what such a leg says from now on does not count.

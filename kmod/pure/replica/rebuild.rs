@@ -51,6 +51,11 @@ impl Cursor {
         Some(Window { start, sectors, chunk, last: start + sectors == end })
     }
 
+    /// The sector where it is.
+    pub fn position<W: Words, M: Memory>(&self, intent: &Intent<W, M>) -> u64 {
+        intent.geometry().sectors_of(self.chunk).0.saturating_add(self.within)
+    }
+
     /// A window is on all legs that are being rebuilt. Whether its chunk is needed no longer, `complete` says: no leg is missing.
     /// It counts for nothing if there was a restart meanwhile.
     pub fn done<W: Words, M: Memory>(&mut self, intent: &Intent<W, M>, restarts: u64, window: Window, complete: bool) {

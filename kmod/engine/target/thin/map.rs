@@ -8,7 +8,7 @@
 //! 32 GiB (with blocks of 64 KiB) that were ever looked at.
 //!
 //! Entries are changed under the pool's state lock, but for holes and blocks that are shared, which a writer may make young without it. A
-//! reader that has [entered](super::epoch) may use what it saw until it leaves.
+//! reader that has [entered](super::super::epoch) may use what it saw until it leaves.
 
 use crate::pure::thin::value::{Mapping, LAST_DATA_BLOCK};
 use crate::pure::units::DataBlock;

@@ -3,7 +3,7 @@
 //! Target `thin`: volumes and snapshots that share a pool, on dm-thin's metadata ([`crate::pure::thin`]).
 //!
 //! - [`volume`]: a volume, and the way of its I/O while everything is known
-//! - [`map`]: what is known of the mappings; [`epoch`]: what is on its way to the devices
+//! - [`map`]: what is known of the mappings; [`epoch`](super::epoch): what is on its way to the devices
 //! - [`worker`]: everything else; [`young`]: blocks that are written to and not mapped yet; [`fill`]: what of them was not written;
 //!   [`commit`]: flushes; [`room`]: who gets what is free, and what becomes of those for whom there is none
 //! - [`pool`]: a pool and its life; [`change`]: what user space changes in it
@@ -21,11 +21,10 @@
 //! 1. the pool's state ([`pool::Inner::state`]), a mutex: the metadata, and every change of a mapping. Held across I/O of the pool's own.
 //! 2. the list of deferred requests; a shard of the young blocks. Spin locks; nothing is taken under them.
 //!
-//! Mapped I/O takes none. It enters an [`epoch`], reads the [`map`], and leaves when it has ended.
+//! Mapped I/O takes none. It enters an [epoch](super::epoch), reads the [`map`], and leaves when it has ended.
 
 mod change;
 mod commit;
-mod epoch;
 mod fill;
 mod layout;
 mod map;

@@ -160,7 +160,7 @@ fn open_later(layout: &Arc<Layout>, read_only: bool) -> Result<KBox<Pool<KernelS
 impl PoolTarget for ThinPool {
     const NAME: &'static str = "thin";
 
-    fn prepare(config: &Config<'_>, listener: Listener) -> Result<Arc<Self>> {
+    fn prepare(config: &Config<'_>) -> Result<Arc<Self>> {
         let layout = Layout::new(config)?;
         let block_sectors = u64::from(layout.head.data_block_size / 512);
         if block_sectors == 0 {
@@ -198,7 +198,7 @@ impl PoolTarget for ThinPool {
             committed: Atomic::new(0),
             queue: KBox::pin_init(new_spinlock!(DeferredList::new(), "stor_deferred"), GFP_KERNEL)?,
             state: KBox::pin_init(new_mutex!(state, "stor_thin"), GFP_KERNEL)?,
-            listener,
+            listener: config.listener,
             read_only: config.read_only,
         };
         let inner = Arc::new(inner, GFP_KERNEL)?;

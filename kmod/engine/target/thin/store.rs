@@ -2,55 +2,16 @@
 
 //! What the metadata engine needs of the kernel: memory, a checksum, and the pool's devices.
 
+use super::super::memory::{Kernel, KernelArray};
 use super::layout::{Layout, METADATA_SECTORS};
 use crate::block::crc::crc32c;
 use crate::block::io::{Bios, Piece};
 use crate::pure::thin::block::{Block, BLOCK_SIZE};
 use crate::pure::thin::crc::Crc;
-use crate::pure::thin::store::{Array, Failed, Memory, NoMemory, Store};
+use crate::pure::thin::store::{Failed, Memory, NoMemory, Store};
 use crate::pure::units::MetadataBlock;
-use core::ops::{Deref, DerefMut};
 use kernel::prelude::*;
 use kernel::sync::Arc;
-
-/// An array.
-pub(super) struct KernelArray<T>(KVVec<T>);
-
-impl<T> Default for KernelArray<T> {
-    fn default() -> Self {
-        Self(KVVec::new())
-    }
-}
-
-impl<T> Deref for KernelArray<T> {
-    type Target = [T];
-
-    #[inline]
-    fn deref(&self) -> &[T] {
-        &self.0
-    }
-}
-
-impl<T> DerefMut for KernelArray<T> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.0
-    }
-}
-
-impl<T> Array<T> for KernelArray<T> {
-    fn push(&mut self, element: T) -> Result<(), NoMemory> {
-        self.0.push(element, GFP_KERNEL).map_err(|_| NoMemory)
-    }
-
-    fn pop(&mut self) -> Option<T> {
-        self.0.pop()
-    }
-
-    fn truncate(&mut self, length: usize) {
-        self.0.truncate(length);
-    }
-}
 
 /// The devices of a pool.
 pub(super) struct KernelStore {
@@ -68,13 +29,12 @@ impl Memory for KernelStore {
     type Array<T> = KernelArray<T>;
     type Frame = KBox<Block>;
 
-    /// Of its own size, so of the kernel's linear mapping, and aligned to it.
     fn frame() -> Result<KBox<Block>, NoMemory> {
-        KBox::init(pin_init::init_zeroed(), GFP_KERNEL).map_err(|_: Error| NoMemory)
+        Kernel::frame()
     }
 
     fn array<T: Clone>(element: T, length: usize) -> Result<KernelArray<T>, NoMemory> {
-        KVVec::from_elem(element, length, GFP_KERNEL).map(KernelArray).map_err(|_| NoMemory)
+        Kernel::array(element, length)
     }
 }
 

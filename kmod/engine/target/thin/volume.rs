@@ -3,8 +3,8 @@
 //! A thin volume, and the way of its I/O: what is known of its mappings is answered at once, without a lock that mapped I/O shares;
 //! the rest is deferred to the pool's [worker](super::worker).
 
+use super::super::epoch::Epoch;
 use super::super::{Config, Flush, Mapped, Target};
-use super::epoch::Epoch;
 use super::map::{Entry, Map, BLOCKS_MAX, LEAF};
 use super::pool::{Inner, ThinPool};
 use super::young::{Fresh, Read, Under, Write, TOKEN};
@@ -169,7 +169,7 @@ impl Target for Thin {
     }
 
     #[inline]
-    fn unpin(&self, token: u32, status: Status, (sector, sectors): (u64, u64)) {
+    fn unpin(&self, token: u32, status: Status, _: u32, (sector, sectors): (u64, u64)) {
         let inner = &self.pool.inner;
         if token & TOKEN == 0 {
             return self.volume.epoch.leave(token, &inner.wait);

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a replica says of itself.
+
+use super::state::stop_of;
+use super::Shared;
+use crate::abi::uapi::{self, stor_replica_facts};
+use crate::pure::replica::set::Set;
+use kernel::sync::atomic::ordering::Relaxed;
+use zerocopy::FromZeros;
+
+impl Shared {
+    pub(super) fn facts(&self, facts: &mut stor_replica_facts) {
+        *facts = FromZeros::new_zeroed();
+        let (set, needed) = self.words.count();
+        facts.slots = self.slots.load(Relaxed);
+        facts.chunk_size = u64::from(self.geometry.chunk_bytes());
+        facts.chunks = self.geometry.chunks();
+        (facts.dirty, facts.needed) = (set, needed);
+        facts.memory = self.memory();
+        let state = self.state.lock();
+        facts.waiting = state.waiting.len();
+        facts.copied = state.copied;
+        let Some(keeper) = &state.keeper else { return };
+        let record = keeper.record();
+        facts.stop = stop_of(keeper.stopped());
+        (facts.epoch, facts.lineage, facts.events) = (record.epoch.get(), record.lineage, record.events.get());
+        facts.position = state.cursor.position(&keeper.intent).saturating_mul(512);
+        let (sources, targets) = (keeper.sources(), keeper.targets());
+        for (place, leg) in facts.leg.iter_mut().enumerate() {
+            leg.lower = state.lower_at(place).unwrap_or(uapi::STOR_REPLICA_ANY);
+            leg.uuid = record.member.get(place).copied().unwrap_or_default();
+            let flag = |on: bool, bit: u32| if on { bit } else { 0 };
+            let here = leg.lower != uapi::STOR_REPLICA_ANY;
+            let attached = keeper.is_attached(place);
+            leg.state = flag(keeper.entitled().has(place) && record.entitled().has(place), uapi::STOR_LEG_ENTITLED)
+                | flag(targets.without(keeper.entitled()).has(place), uapi::STOR_LEG_REBUILDING)
+                | flag(here && !attached && !keeper.joining().has(place), uapi::STOR_LEG_FAILED)
+                | flag(keeper.joining().has(place), uapi::STOR_LEG_JOINING)
+                | flag(record.voters().has(place), uapi::STOR_LEG_VOTER)
+                | flag(sources.and(Set::one(place)).has(place), uapi::STOR_LEG_SOURCE);
+            if let Some(count) = self.counts.get(leg.lower as usize) {
+                leg.read_errors = count.read_errors.load(Relaxed);
+                leg.write_errors = count.write_errors.load(Relaxed);
+                leg.repaired = count.repaired.load(Relaxed);
+            }
+        }
+    }
+
+    /// Bytes of memory.
+    fn memory(&self) -> u64 {
+        let pages = self.geometry.pages().saturating_mul(2 * 4096);
+        let words = self.words.memory().saturating_add(self.epoch.memory());
+        size_of::<Self>().saturating_add(pages).saturating_add(words).saturating_add(1024 * 8) as u64
+    }
+}

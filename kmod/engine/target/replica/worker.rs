@@ -1,0 +1,446 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The worker: does the keeper's steps, sees to it that requests which wait go on or end, and copies what legs lack.
+
+use super::member::{frame, Frame};
+use super::range::Ranges;
+use super::state::{Pages, Repair, State};
+use super::Shared;
+use crate::block::clock;
+use crate::block::cpu;
+use crate::block::deferred::{Deferred, DeferredList};
+use crate::block::io::{Bios, Device, Piece};
+use crate::block::noio::NoIo;
+use crate::block::status::Status;
+use crate::block::workqueue::Run;
+use crate::pure::md::bitmap::Geometry;
+use crate::pure::replica::acknowledge::Verdict;
+use crate::pure::replica::chunk::Words;
+use crate::pure::replica::intent::Ticket;
+use crate::pure::replica::keeper::Step;
+use crate::pure::replica::rebuild::Window;
+use crate::pure::replica::set::Set;
+use kernel::bindings;
+use kernel::prelude::*;
+use kernel::sync::atomic::{ordering::Full, ordering::Relaxed};
+use kernel::sync::Arc;
+
+/// Sectors that are copied in one piece, and pieces at the same time.
+const COPY: u64 = 128;
+const COPIES: usize = 4;
+/// Nanoseconds.
+const MILLISECOND: u64 = 1_000_000;
+const SECOND: u64 = 1_000_000_000;
+/// How long nobody has to have written until the legs are said to be in sync.
+const IDLE: u64 = SECOND;
+/// How often bits are looked at that may be cleared: md's default, which is in the bitmap.
+const SWEEP: u64 = 5 * SECOND;
+/// Milliseconds until a copy is tried again that somebody was in the way of, or whose source could not be read.
+const SOON: u32 = 2;
+const LATER: u32 = 5000;
+
+/// What a replica's worker runs.
+pub(super) struct Keep(pub(super) Arc<Shared>);
+
+impl Run for Keep {
+    fn run(&self) -> Option<u32> {
+        let _noio = NoIo::enter();
+        self.0.work()
+    }
+}
+
+/// What it writes from.
+pub(super) struct Desk {
+    bios: Bios,
+    page: Frame,
+    pages: Pages,
+    buffers: KVec<KVec<u8>>,
+    /// To see what a leg has already.
+    there: KVec<u8>,
+}
+
+impl Desk {
+    pub(super) fn new(geometry: &Geometry) -> Result<Self> {
+        let bytes = (COPY as usize).wrapping_mul(512);
+        let mut buffers = KVec::with_capacity(COPIES, GFP_KERNEL)?;
+        for _ in 0..COPIES {
+            buffers.push(KVec::from_elem(0, bytes, GFP_KERNEL)?, GFP_KERNEL)?;
+        }
+        let there = KVec::from_elem(0, bytes, GFP_KERNEL)?;
+        Ok(Self { bios: Bios::new()?, page: frame()?, pages: Pages::new(geometry.pages())?, buffers, there })
+    }
+}
+
+/// What is left to do when nobody waits.
+enum Next {
+    /// Now.
+    Now,
+    /// After so many milliseconds.
+    In(u32),
+    Nothing,
+}
+
+impl Shared {
+    /// Reads the members, and does all that has to be done before the first request.
+    pub(super) fn load(&self) -> Result {
+        let mut desk = self.desk.lock();
+        {
+            let mut state = self.state.lock();
+            self.active.store(0, Relaxed);
+            state.start(self)?;
+        }
+        self.steps(&mut desk);
+        let mut state = self.state.lock();
+        let stopped = state.keeper.as_ref().is_none_or(|keeper| keeper.stopped().is_some() || !keeper.is_ready());
+        if stopped {
+            state.keeper = None;
+            state.publish(self);
+            return Err(EIO);
+        }
+        Ok(())
+    }
+
+    /// Writes what there is to write, so that the next start finds legs that are in sync.
+    pub(super) fn close(&self) {
+        let mut desk = self.desk.lock();
+        if let Some(keeper) = &mut self.state.lock().keeper {
+            keeper.idle();
+        }
+        self.steps(&mut desk);
+        let mut state = self.state.lock();
+        state.keeper = None;
+        state.members.clear();
+        state.publish(self);
+    }
+
+    /// All steps that there are now.
+    fn steps(&self, desk: &mut Desk) {
+        loop {
+            let step = {
+                let mut state = self.state.lock();
+                state.hear(self);
+                state.begin(self, &mut desk.pages)
+            };
+            let Some(step) = step else { return };
+            let ok = self.execute(step, desk);
+            self.state.lock().done(self, ok);
+        }
+    }
+
+    /// One run of the worker; when the next is due.
+    pub(super) fn work(&self) -> Option<u32> {
+        let mut desk = self.desk.lock();
+        loop {
+            let (mut again, mut over) = (DeferredList::new(), DeferredList::new());
+            let step = {
+                let mut state = self.state.lock();
+                state.hear(self);
+                self.serve(&mut state, &mut again, &mut over);
+                state.begin(self, &mut desk.pages)
+            };
+            // Not under the lock: the devices may make us wait.
+            over.end(Status::IOERR);
+            again.retry();
+            self.answer();
+            if let Some(step) = step {
+                let ok = self.execute(step, &mut desk);
+                self.state.lock().done(self, ok);
+                self.answer();
+                continue;
+            }
+            if !self.queue.is_empty() || !self.busy.is_empty() {
+                cpu::give_way();
+                continue;
+            }
+            match self.copy(&mut desk) {
+                Next::Now => cpu::give_way(),
+                Next::In(milliseconds) => return Some(self.due().map_or(milliseconds, |due| due.min(milliseconds))),
+                Next::Nothing => match self.due() {
+                    Some(0) => {}
+                    due => return due,
+                },
+            }
+        }
+    }
+
+    /// When something is to be looked at again; 0: now.
+    fn due(&self) -> Option<u32> {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let keeper = state.keeper.as_mut().filter(|keeper| keeper.stopped().is_none())?;
+        let now = clock::now();
+        let mut next = u64::MAX;
+        if keeper.is_open() {
+            if state.idle_at == 0 || self.active.xchg(0, Full) != 0 {
+                state.idle_at = now.saturating_add(IDLE);
+            } else if state.idle_at <= now {
+                state.idle_at = 0;
+                keeper.idle();
+                return Some(0);
+            }
+            next = next.min(state.idle_at);
+        } else {
+            state.idle_at = 0;
+        }
+        if keeper.is_degraded() || self.words.count().0 == 0 {
+            state.sweep_at = 0;
+        } else if state.sweep_at == 0 {
+            state.sweep_at = now.saturating_add(SWEEP);
+        } else if state.sweep_at <= now {
+            state.sweep_at = now.saturating_add(SWEEP);
+            keeper.sweep();
+            return Some(0);
+        }
+        if state.sweep_at != 0 {
+            next = next.min(state.sweep_at);
+        }
+        (next != u64::MAX)
+            .then(|| u32::try_from(next.saturating_sub(now) / MILLISECOND).unwrap_or(u32::MAX).saturating_add(1))
+    }
+
+    /// Sees to requests that wait: they go on, end, or wait longer.
+    fn serve(&self, state: &mut State, again: &mut DeferredList, over: &mut DeferredList) {
+        again.append(self.busy.take());
+        let mut todo = state.waiting.take();
+        let mut new = self.queue.take();
+        while let Some(deferred) = new.pop() {
+            if deferred.op() == bindings::req_op_REQ_OP_READ && deferred.owner() != 0 {
+                state.repair((deferred.sector(), deferred.sectors(), deferred.owner()));
+            }
+            todo.push(deferred);
+        }
+        while let Some(deferred) = todo.pop() {
+            self.serve_one(state, deferred, again, over);
+        }
+    }
+
+    fn serve_one(&self, state: &mut State, mut deferred: Deferred, again: &mut DeferredList, over: &mut DeferredList) {
+        let Some(keeper) = &mut state.keeper else { return over.push(deferred) };
+        let stopped = keeper.stopped().is_some();
+        if !keeper.is_ready() && !stopped {
+            return state.waiting.push(deferred);
+        }
+        match deferred.op() {
+            bindings::req_op_REQ_OP_READ => return again.push(deferred),
+            _ if stopped => return over.push(deferred),
+            bindings::req_op_REQ_OP_FLUSH => return again.push(deferred),
+            _ => {}
+        }
+        if !keeper.is_open() {
+            keeper.want();
+            return state.waiting.push(deferred);
+        }
+        let chunk = self.geometry.chunk_of(deferred.sector());
+        if self.words.update(chunk, |word| (word, word.is_set())) == Some(true) {
+            return again.push(deferred);
+        }
+        match (deferred.since(), keeper.intent.ticket(deferred.since())) {
+            (0, _) | (_, Ticket::Stale) => deferred.set_since(keeper.intent.want(chunk)),
+            (_, Ticket::Waiting) => {}
+            (_, Ticket::Served) => {
+                keeper.intent.grant(chunk);
+                return again.push(deferred);
+            }
+        }
+        state.waiting.push(deferred);
+    }
+
+    /// Answers requests that were on hold, as far as that can be done now.
+    fn answer(&self) {
+        let mut held = self.held.take();
+        let stopped = self.view.look().is_stopped();
+        while let Some(deferred) = held.pop() {
+            match self.verdict(deferred.op(), deferred.since() as u32, deferred.owner()) {
+                Verdict::Acknowledge => deferred.end(Status::OK),
+                Verdict::Fail => deferred.end(Status::IOERR),
+                Verdict::Wait | Verdict::Hold if stopped => deferred.end(Status::IOERR),
+                Verdict::Wait | Verdict::Hold => self.held.push(deferred),
+            }
+        }
+    }
+
+    /// Does a step on its members; those on which it went well.
+    fn execute(&self, step: Step, desk: &mut Desk) -> Set {
+        if step == Step::Drain {
+            self.epoch.wait(&self.wait);
+            return Set::NONE;
+        }
+        let mut ok = Set::NONE;
+        for place in step.members().iter() {
+            match self.execute_on(step, place, desk) {
+                Ok(()) => ok = ok.with(Set::one(place)),
+                Err(_) => self.state.lock().missed(self, place),
+            }
+        }
+        ok
+    }
+
+    fn execute_on(&self, step: Step, place: usize, desk: &mut Desk) -> Result {
+        let Desk { bios, page, pages, .. } = desk;
+        match step {
+            Step::Drain => Ok(()),
+            Step::Flush(_) => {
+                let device = self.state.lock().member_at(place).ok_or(EIO)?.1.device;
+                device.flush()
+            }
+            Step::Record(_) | Step::Superblock(_) => {
+                let at = self.state.lock().write(step, place, page)?;
+                bios.all_durable(&mut core::iter::once(Piece::Write(at.device, at.sector, &page[..])))?;
+                if let Step::Record(_) = step {
+                    self.state.lock().recorded(place);
+                }
+                Ok(())
+            }
+            Step::Pages(_) => {
+                let (device, block, bitmap) = {
+                    let mut state = self.state.lock();
+                    let (_, member) = state.member_at(place).ok_or(EIO)?;
+                    (member.device, member.block as usize, member.bitmap)
+                };
+                bios.all_durable(&mut pages.iter().filter_map(|(number, frame)| {
+                    let bytes = frame.get(..self.geometry.page_bytes(number, block))?;
+                    Some(Piece::Write(device, super::member::page_at(bitmap, number), bytes))
+                }))
+            }
+        }
+    }
+
+    /// Copies something, if anything is to be copied.
+    fn copy(&self, desk: &mut Desk) -> Next {
+        let repair = self.state.lock().repairs.pop();
+        if let Some(repair) = repair {
+            self.repair(desk, repair);
+            return Next::Now;
+        }
+        let (window, restarts, legs) = {
+            let mut state = self.state.lock();
+            let State { keeper: Some(keeper), cursor, .. } = &mut *state else { return Next::Nothing };
+            let legs = keeper.rebuilding();
+            if legs.is_empty() || keeper.stopped().is_some() {
+                return Next::Nothing;
+            }
+            let restarts = keeper.restarts();
+            match cursor.next(&keeper.intent, restarts, COPY.wrapping_mul(COPIES as u64)) {
+                Some(window) => (window, restarts, legs),
+                None => {
+                    keeper.rebuilt(legs);
+                    return Next::Now;
+                }
+            }
+        };
+        let Window { start, sectors, .. } = window;
+        if sectors > Ranges::most(start) || !self.ranges.lock(start, sectors) {
+            return Next::In(SOON);
+        }
+        let targets = self.state.lock().lowers(legs);
+        let copied = self.copy_range(desk, (start, sectors), targets, 0);
+        self.unlock(start, sectors);
+        match copied {
+            Ok(whole) => {
+                let mut state = self.state.lock();
+                let State { keeper: Some(keeper), cursor, copied, .. } = &mut *state else { return Next::Nothing };
+                if whole && keeper.rebuilding() == legs {
+                    let complete = !keeper.is_degraded();
+                    cursor.done(&keeper.intent, restarts, window, complete);
+                    *copied = copied.wrapping_add(sectors.wrapping_mul(512));
+                }
+            }
+            Err(_) => return Next::In(LATER),
+        }
+        match sectors.wrapping_mul(512).wrapping_mul(1000).checked_div(self.resync_rate) {
+            None | Some(0) => Next::Now,
+            Some(milliseconds) => Next::In(u32::try_from(milliseconds).unwrap_or(LATER)),
+        }
+    }
+
+    fn unlock(&self, sector: u64, sectors: u64) {
+        self.ranges.unlock(sector, sectors);
+    }
+
+    /// Writes anew what legs could not read.
+    fn repair(&self, desk: &mut Desk, (sector, sectors, lowers): Repair) {
+        let (mut sector, mut left) = (sector, sectors);
+        while left > 0 {
+            let length = left.min(COPY.wrapping_mul(COPIES as u64)).min(Ranges::most(sector));
+            // Whoever writes there now mends it, too.
+            if self.ranges.lock(sector, length) {
+                let targets = lowers & self.view.look().targets();
+                let copied = self.copy_range(desk, (sector, length), targets, lowers);
+                self.unlock(sector, length);
+                if copied.is_ok_and(|whole| whole) {
+                    let repaired = (0..u32::BITS).filter(|lower| targets & (1 << lower) != 0);
+                    repaired.filter_map(|lower| self.count(lower)).for_each(|count| count.repaired.add(1, Relaxed));
+                }
+            }
+            (sector, left) = (sector.wrapping_add(length), left.wrapping_sub(length));
+        }
+    }
+
+    /// Copies a range that is taken to some legs, from one that is none of `avoid`; whether all of it is on them. What fails on a leg is its
+    /// failure.
+    ///
+    /// # Errors
+    ///
+    /// No source could be read.
+    fn copy_range(&self, desk: &mut Desk, (sector, sectors): (u64, u64), targets: u32, avoid: u32) -> Result<bool> {
+        let mut sources = self.view.look().sources() & !avoid & !targets;
+        let mut read = Err(EIO);
+        while let (true, Some(lower)) = (read.is_err(), self.choose(sources, sector)) {
+            sources &= !1_u32.wrapping_shl(lower);
+            let (device, at) = self.place(lower, sector).ok_or(EIO)?;
+            let parts = desk.buffers.iter_mut().zip(parts(at, sectors));
+            read = desk.bios.all(&mut parts.filter_map(|(buffer, (at, sectors))| {
+                buffer.get_mut(..(sectors as usize).wrapping_mul(512)).map(|into| Piece::Read(device, at, into))
+            }));
+            if let (Err(_), Some(count)) = (&read, self.count(lower)) {
+                count.read_errors.add(1, Relaxed);
+            }
+        }
+        read?;
+        let mut whole = true;
+        for lower in (0..u32::BITS).filter(|lower| targets & (1 << lower) != 0) {
+            let (device, at) = self.place(lower, sector).ok_or(EIO)?;
+            if write_parts(desk, device, at, sectors).is_err() {
+                if let Some(count) = self.count(lower) {
+                    count.write_errors.add(1, Relaxed);
+                }
+                whole = false;
+                self.fail(lower);
+            }
+        }
+        Ok(whole)
+    }
+
+    /// The device with this number, and where the volume's sector is on it.
+    fn place(&self, lower: u32, sector: u64) -> Option<(Device, u64)> {
+        let start = self.starts.get(lower as usize)?.load(Relaxed);
+        Some((self.lowers.get(lower as usize)?.device, start.wrapping_add(sector)))
+    }
+}
+
+/// A range in pieces of a buffer's length.
+fn parts(sector: u64, sectors: u64) -> impl Iterator<Item = (u64, u64)> {
+    let count = sectors.div_ceil(COPY);
+    (0..count).map(move |number| {
+        let begin = number.wrapping_mul(COPY);
+        (sector.wrapping_add(begin), sectors.wrapping_sub(begin).min(COPY))
+    })
+}
+
+/// Writes what the buffers have. Zeros are not written where there are zeros already, so that a thin leg stays thin.
+fn write_parts(desk: &mut Desk, device: Device, sector: u64, sectors: u64) -> Result {
+    let Desk { bios, buffers, there, .. } = desk;
+    let mut needed = [true; COPIES];
+    for ((buffer, (at, sectors)), needed) in buffers.iter().zip(parts(sector, sectors)).zip(needed.iter_mut()) {
+        let bytes = (sectors as usize).wrapping_mul(512);
+        let (Some(from), Some(into)) = (buffer.get(..bytes), there.get_mut(..bytes)) else { return Err(EIO) };
+        if from.iter().all(|&byte| byte == 0) {
+            // A leg that cannot read it is written to.
+            *needed = device.read(at, into).is_err() || into.iter().any(|&byte| byte != 0);
+        }
+    }
+    let parts = buffers.iter().zip(parts(sector, sectors)).zip(needed).filter(|(_, needed)| *needed);
+    bios.all(&mut parts.filter_map(|((buffer, (at, sectors)), _)| {
+        buffer.get(..(sectors as usize).wrapping_mul(512)).map(|from| Piece::Write(device, at, from))
+    }))
+}
