@@ -6,6 +6,7 @@
 //! - in pieces: merged bios, or places on both sides of a border. Every piece is a clone from the volume's
 //!   [`BioSet`]; the request ends when the last one has, each of its bios with the first error of its own pieces.
 //!   A piece that is spread is a clone for each device; whether its errors are the request's the engine says in the end.
+//!   One bio that is spread whole needs no piece: the first clone is the embedded one, and what pieces count the request has.
 //!
 //! Both run in the submitting task and complete where the lower device completes. An engine that cannot say where a range is
 //! keeps the request, at any point of that; [`retry`] goes on where it was.
@@ -31,9 +32,11 @@ pub(super) struct Pdu {
     status: Atomic<i32>,
     /// Lower devices that lack some of it, a bit for each.
     lost: Atomic<u32>,
-    /// Of the bio, if it is sent whole, and on which device.
+    /// Of the bio, if it is sent whole, and on which device the embedded clone is.
     token: u32,
     lower: u32,
+    /// The devices that it is spread over whole; 0: in pieces.
+    lowers: u32,
     /// It goes to several devices, so that one that fails is no error yet.
     spread: bool,
     /// All pieces have ended, and the engine has been asked how it ends.
@@ -216,6 +219,10 @@ impl<D: Driver> Request<D> {
             Sent::At { bdev, index, sector, sectors: found, token } if found >= sectors => {
                 self.send_whole(bdev, index, sector, token)
             }
+            Sent::Spread { lowers, sector, sectors: found, token } if found >= sectors => {
+                self.spread_whole(pool, lowers, sector, token);
+                Ok(())
+            }
             sent => {
                 self.begin();
                 self.send_pieces(pool, Some(sent), map);
@@ -244,6 +251,86 @@ impl<D: Driver> Request<D> {
             bindings::submit_bio_noacct(clone);
         }
         Ok(())
+    }
+
+    /// Sends a request with one bio to several lower devices. Those that do not get it have failed it.
+    #[inline]
+    fn spread_whole(self, pool: &BioSet, lowers: u32, below: u64, token: u32) {
+        let pdu = self.pdu();
+        // SAFETY: The pdu belongs to this request, nothing of which is under way.
+        let bio = unsafe {
+            (*pdu).remaining.store(lowers.count_ones() as i32, Relaxed);
+            (*pdu).status.store(0, Relaxed);
+            (*pdu).lost.store(!lowers, Relaxed);
+            ((*pdu).spread, (*pdu).lowers, (*pdu).token) = (true, lowers, token);
+            (*self.0).bio
+        };
+        let (mut left, mut embedded) = (lowers, true);
+        // With the last of them the request may end.
+        while left != 0 {
+            let index = left.trailing_zeros();
+            left &= left.wrapping_sub(1);
+            let first = core::mem::replace(&mut embedded, false);
+            // SAFETY: The request has not ended, as one part of it is not sent.
+            match unsafe { self.whole_part(pool, bio, index, below, first) } {
+                // SAFETY: A new clone.
+                Ok(clone) => unsafe { bindings::submit_bio_noacct(clone) },
+                Err(status) => {
+                    self.miss(index, status);
+                    Request::<D>(self.0, PhantomData).leave_whole();
+                }
+            }
+        }
+    }
+
+    /// A clone of the whole bio for a lower device, the embedded one or one of the pool.
+    ///
+    /// # Safety
+    ///
+    /// `bio` is the one bio of this request, and the embedded clone unused if it is to be that.
+    #[inline]
+    unsafe fn whole_part(
+        &self,
+        pool: &BioSet,
+        bio: *mut bindings::bio,
+        index: u32,
+        below: u64,
+        embedded: bool,
+    ) -> Result<*mut bindings::bio, Status> {
+        let (lower, start) = D::leg(self.live(), index).ok_or(Status::IOERR)?;
+        // SAFETY: By contract; the lower device outlives the request.
+        unsafe {
+            let clone = if embedded {
+                let clone = (&raw mut (*self.pdu()).bio).cast::<bindings::bio>();
+                if bindings::bio_init_clone(lower.as_ptr(), clone, bio, ffi::GFP_NOIO) != 0 {
+                    return Err(Status::RESOURCE);
+                }
+                (*self.pdu()).lower = index;
+                (*clone).bi_end_io = Some(embedded_end_io::<D>);
+                clone
+            } else {
+                let clone = pool.clone_bio(lower.as_ptr(), bio, self.0)?.as_ptr();
+                (*BioSet::front(clone)).lower = index;
+                (*clone).bi_end_io = Some(other_end_io::<D>);
+                clone
+            };
+            (*clone).bi_opf = self.clone_flags(bio);
+            (*clone).bi_iter.bi_sector = start.wrapping_add(below);
+            Ok(clone)
+        }
+    }
+
+    /// One part less of a request that is spread whole; after the last the engine is asked.
+    #[inline]
+    fn leave_whole(self) {
+        // SAFETY: The pdu belongs to this request, which cannot end before its count is zero.
+        let pdu = unsafe { &*self.pdu() };
+        if pdu.remaining.fetch_sub(1, Full) != 1 {
+            return;
+        }
+        let (status, failed) = (Status(pdu.status.load(Relaxed) as u8), pdu.lost.load(Relaxed) & pdu.lowers);
+        self.unpin(pdu.token, status, failed, self.range());
+        self.judge(status);
     }
 
     /// Sends what is left of a request as pieces.
@@ -760,6 +847,39 @@ unsafe extern "C" fn piece_end_io<D: Driver>(bio: *mut bindings::bio) {
         request.unpin((*front).token, status, 0, ((*front).sector, (*front).sectors));
         bindings::bio_put(bio);
         request.settle();
+    }
+}
+
+/// # Safety
+///
+/// `bio` is the one embedded in a live request of a `Disk<D>` that is spread whole.
+unsafe extern "C" fn embedded_end_io<D: Driver>(bio: *mut bindings::bio) {
+    // SAFETY: The bio is the first field of the pdu, which lies right behind its request. It is not used again.
+    unsafe {
+        let status = Status((*bio).bi_status);
+        bindings::bio_uninit(bio);
+        let request = Request::<D>(bio.cast::<bindings::request>().sub(1), PhantomData);
+        if status != Status::OK {
+            request.miss((*request.pdu()).lower, status);
+        }
+        request.leave_whole();
+    }
+}
+
+/// # Safety
+///
+/// `bio` came from a [`BioSet`] for a live request of a `Disk<D>` that is spread whole.
+unsafe extern "C" fn other_end_io<D: Driver>(bio: *mut bindings::bio) {
+    // SAFETY: By contract there is a `Front` before the bio; its request has not ended.
+    unsafe {
+        let front = BioSet::front(bio);
+        let (request, lower) = (Request::<D>((*front).request, PhantomData), (*front).lower);
+        let status = Status((*bio).bi_status);
+        bindings::bio_put(bio);
+        if status != Status::OK {
+            request.miss(lower, status);
+        }
+        request.leave_whole();
     }
 }
 

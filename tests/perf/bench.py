@@ -45,10 +45,23 @@ def thin_limits(workload, mean):
     return [(mean[own] / mean[of], limit, f"{own} costs {{:.2f}} of {of}, more than {limit}") for own, of in pairs]
 
 
+def replica_limits(workload, mean):
+    """What a replica of two legs may cost."""
+    size, kind = workload.split()[:2]
+    adds, md = (mean[device] - mean["raw"] for device in ("stor", "md"))
+    if kind == "first-write":
+        return [(mean["stor"] / mean["md"], 1.2, "stor costs {:.2f} of md, more than 1.2")]
+    if size == "128k":
+        return [(adds / md, 0.6 if "write" in kind else 1.0, "stor adds {:.2f} of what md adds, too much")]
+    limit = 6000 if "write" in kind else 2800
+    return [(adds, limit, f"stor adds {{:.0f}}, more than {limit}")]
+
+
 # What the guest runs, its devices, and what is allowed.
 SUITES = {
     "linear": ("tests/perf/measure", ("raw", "dm-linear", "stor"), linear_limits),
     "thin": ("tests/perf/measure-thin", ("raw", "dm-thin", "dm-thin-zero", "stor", "stor-no-zero"), thin_limits),
+    "replica": ("tests/perf/measure-replica", ("raw", "md", "stor"), replica_limits),
 }
 
 CPU = "max,-rdrand,-rdseed,-erms,-fsrm"         # rep movsb would count each byte

@@ -190,7 +190,8 @@ impl<'a> Facts<'a> {
         }
         let Some((leg, base)) = self.records().max_by_key(|(_, record)| record.epoch.get()) else {
             let damaged = |(index, leg): (usize, &Leg<'_>)| match leg.record {
-                Err(record::Refusal::Magic) | Ok(_) => None,
+                // What is left of an array that was there before says nothing of this one.
+                Err(record::Refusal::Magic | record::Refusal::Array) | Ok(_) => None,
                 Err(refusal) => Some(Refusal::Record(index, refusal)),
             };
             return self.legs.iter().enumerate().find_map(damaged).map_or(Ok(None), Err);

@@ -365,6 +365,6 @@ pub fn choose(copies: [Result<&Record, Refusal>; 2]) -> Result<Found<'_>, Refusa
         [Ok(first), Ok(second)] if second.sequence.get() > first.sequence.get() => found(second, 1),
         [Ok(first), _] => found(first, 0),
         [Err(_), Ok(second)] => found(second, 1),
-        [Err(Refusal::Magic), Err(why)] | [Err(why), Err(_)] => Err(why),
+        [Err(Refusal::Magic | Refusal::Array), Err(why)] | [Err(why), Err(_)] => Err(why),
     }
 }

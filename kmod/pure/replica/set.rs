@@ -91,7 +91,12 @@ impl Set {
 
     /// The places, in order.
     pub fn iter(self) -> impl Iterator<Item = usize> {
-        (0..PLACES).filter(move |place| self.has(*place))
+        let mut left = self.0;
+        core::iter::from_fn(move || {
+            let place = left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            (place < PLACES).then_some(place)
+        })
     }
 
     /// The first place.

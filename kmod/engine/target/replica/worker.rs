@@ -182,14 +182,18 @@ impl Shared {
         } else {
             state.idle_at = 0;
         }
-        if keeper.is_degraded() || self.words.count().0 == 0 {
+        if keeper.is_degraded() {
             state.sweep_at = 0;
-        } else if state.sweep_at == 0 {
+        } else if state.sweep_at == 0 && keeper.is_open() {
             state.sweep_at = now.saturating_add(SWEEP);
-        } else if state.sweep_at <= now {
-            state.sweep_at = now.saturating_add(SWEEP);
-            keeper.sweep();
-            return Some(0);
+        } else if state.sweep_at != 0 && state.sweep_at <= now {
+            // Once there is no bit any more, there is nothing to look for until somebody writes.
+            let (set, _) = self.words.count();
+            state.sweep_at = if set == 0 { 0 } else { now.saturating_add(SWEEP) };
+            if set != 0 {
+                keeper.sweep();
+                return Some(0);
+            }
         }
         if state.sweep_at != 0 {
             next = next.min(state.sweep_at);
