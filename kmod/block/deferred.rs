@@ -153,11 +153,13 @@ impl Drop for Deferred {
 /// Deferred requests that anybody may leave there in any context, and somebody takes.
 pub struct DeferredStack(Atomic<*mut Deferral>);
 
-impl DeferredStack {
-    pub fn new() -> Self {
+impl Default for DeferredStack {
+    fn default() -> Self {
         Self(Atomic::new(core::ptr::null_mut()))
     }
+}
 
+impl DeferredStack {
     pub fn is_empty(&self) -> bool {
         self.0.load(Relaxed).is_null()
     }
