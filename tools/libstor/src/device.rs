@@ -81,6 +81,8 @@ pub trait Host {
     fn lvm(&self, arguments: &[&str]) -> Result<String>;
     /// The machine's id.
     fn machine(&self) -> [u8; 16];
+    /// The machine's name.
+    fn hostname(&self) -> String;
     /// Seconds since 1970.
     fn time(&self) -> u64;
     /// A UUID that nothing has.

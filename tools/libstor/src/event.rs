@@ -5,12 +5,16 @@
 use crate::control::Events;
 use crate::device::Number;
 use crate::error::Context;
+use crate::replica::stop_word;
 use crate::{Bytes, Result, Stor, Uuid};
 use nix::errno::Errno;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use std::time::Duration;
 use stor_pure::abi::uapi::*;
+
+/// In place of a slot.
+const TIE_BREAK: u64 = STOR_MAX_LEGS as u64;
 
 /// An event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +58,12 @@ pub enum Value {
     Free(Bytes),
     /// A device of a pool, by its id.
     Device(u64),
+    /// A leg of a replica, by its slot.
+    Slot(u64),
+    /// The tie-break of a replica.
+    TieBreak,
+    /// Why a replica has stopped.
+    Stop(&'static str),
     /// A kind that this version does not know.
     Unknown(u64),
 }
@@ -98,6 +108,10 @@ impl Event {
             STOR_EVENT_POOL_LOW_WATER => "pool-low-water",
             STOR_EVENT_POOL_DELETED => "pool-deleted",
             STOR_EVENT_POOL_NO_ROOM => "pool-no-room",
+            STOR_EVENT_LEG_FAILED => "leg-failed",
+            STOR_EVENT_LEG_JOINED => "leg-joined",
+            STOR_EVENT_LEG_ENTITLED => "leg-entitled",
+            STOR_EVENT_REPLICA_STOPPED => "replica-stopped",
             _ => "unknown",
         }
     }
@@ -120,6 +134,11 @@ impl Event {
             STOR_EVENT_POOL_MODE => Value::Mode(mode_word(self.value)),
             STOR_EVENT_POOL_LOW_WATER => Value::Free(Bytes(self.value)),
             STOR_EVENT_POOL_DELETED | STOR_EVENT_POOL_NO_ROOM => Value::Device(self.value),
+            STOR_EVENT_LEG_FAILED | STOR_EVENT_LEG_JOINED | STOR_EVENT_LEG_ENTITLED => match self.value {
+                TIE_BREAK => Value::TieBreak,
+                slot => Value::Slot(slot),
+            },
+            STOR_EVENT_REPLICA_STOPPED => Value::Stop(stop_word(self.value).unwrap_or("unknown")),
             STOR_EVENT_REMOVED
             | STOR_EVENT_POOL_CREATED
             | STOR_EVENT_POOL_REMOVED
@@ -168,6 +187,9 @@ impl Serialize for Event {
             Value::Mode(word) => map.serialize_entry("mode", word)?,
             Value::Free(size) => map.serialize_entry("free", &size.0)?,
             Value::Device(id) => map.serialize_entry("device_id", &id)?,
+            Value::Slot(slot) => map.serialize_entry("slot", &slot)?,
+            Value::TieBreak => map.serialize_entry("tie_break", &true)?,
+            Value::Stop(word) => map.serialize_entry("stopped", word)?,
             Value::Unknown(value) => {
                 map.serialize_entry("number", &self.kind)?;
                 map.serialize_entry("value", &value)?;

@@ -12,6 +12,7 @@
 //! - [`linear`]: tables of target `linear`: planned, encoded, compared
 //! - [`volume`], [`engine`], [`event`]: the operations
 //! - [`pool`]: thin pools, their volumes and snapshots
+//! - [`replica`]: volumes on several legs
 //! - [`metadata`]: dm-thin metadata in files and on devices
 //! - [`doctor`]: why Stor does not work here
 //! - [`size`]: sizes as people write them
@@ -26,6 +27,7 @@ pub mod event;
 pub mod linear;
 pub mod metadata;
 pub mod pool;
+pub mod replica;
 pub mod size;
 mod stor;
 pub mod volume;

@@ -6,6 +6,7 @@ mod args;
 mod pool;
 mod print;
 mod progress;
+mod replica;
 mod table;
 
 use args::{Command, Engine, Events, Format, Metadata, NoProgress, Noun, OnOff, ThinSettings, Volume, VolumeChange};
@@ -124,6 +125,7 @@ fn run(command: &Command, printer: &mut Printer<'_>) -> std::result::Result<(), 
         Noun::Volume(Volume::Change(request)) => printer.change(&change(request)?)?,
         Noun::Pool(request) => pool::pool(request, printer)?,
         Noun::Snapshot(request) => pool::snapshot(request, printer)?,
+        Noun::Replica(request) => replica::replica(request, printer)?,
         Noun::Scan { udev: Some(device), .. } => {
             // Whether the modules are there or not.
             let system = if simulated().is_some() { Some(system()?) } else { None };

@@ -6,7 +6,9 @@
 
 use super::machine::host::Local;
 use super::pool::{Changed, PoolCreate, PoolDevice, PoolInfo, PoolStatus, PoolTable, Pools, Transaction};
-use super::{mapper, Answer, Control, Create, Events, Front, Machine, Mapper, Node, Switched, System, Table};
+use super::{
+    mapper, Answer, Control, Create, Events, Front, Machine, Mapper, Node, ReplicaFacts, Switched, System, Table,
+};
 use crate::engine::Engine;
 use crate::volume::{Info, Status};
 use crate::{Kind, Result, Uuid};
@@ -98,6 +100,10 @@ impl Control for Both {
 
     fn rename(&self, uuid: Uuid, name: &str) -> Answer<()> {
         self.of(uuid).rename(uuid, name)
+    }
+
+    fn replica_status(&self, uuid: Uuid) -> Answer<ReplicaFacts> {
+        self.of(uuid).replica_status(uuid)
     }
 
     fn engine_list(&self) -> Answer<Vec<Engine>> {

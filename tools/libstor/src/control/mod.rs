@@ -9,6 +9,7 @@ mod both;
 mod machine;
 pub(crate) mod mapper;
 pub mod pool;
+pub mod replica;
 mod simulated;
 #[allow(unsafe_code)]
 mod sys;
@@ -17,6 +18,7 @@ pub use both::local;
 pub use machine::Machine;
 pub use mapper::Mapper;
 pub use pool::Pools;
+pub use replica::ReplicaFacts;
 pub use simulated::Simulated;
 
 use crate::device::{Device, Host, Number};
@@ -120,6 +122,8 @@ pub trait Control {
     fn set_read_only(&self, uuid: Uuid, read_only: bool) -> Answer<()>;
     /// `STOR_IOC_RENAME`
     fn rename(&self, uuid: Uuid, name: &str) -> Answer<()>;
+    /// `STOR_IOC_REPLICA_STATUS`
+    fn replica_status(&self, uuid: Uuid) -> Answer<ReplicaFacts>;
     /// `STOR_IOC_ENGINE_LIST`
     fn engine_list(&self) -> Answer<Vec<Engine>>;
     /// `STOR_IOC_ENGINE_SWITCH`: the call's own answer, and what it tells of each volume either way.

@@ -33,6 +33,7 @@ mod raw {
     ioctl_readwrite!(pool_status, MAGIC, STOR_NR_POOL_STATUS, stor_pool_status);
     ioctl_readwrite!(pool_change, MAGIC, STOR_NR_POOL_CHANGE, stor_pool_change);
     ioctl_readwrite!(pool_device, MAGIC, STOR_NR_POOL_DEVICE, stor_pool_device);
+    ioctl_readwrite!(replica_status, MAGIC, STOR_NR_REPLICA_STATUS, stor_replica_status);
     // linux/fs.h. The first two are misnumbered there for good: the kernel writes an int.
     ioctl_read_bad!(block_read_only, nix::request_code_none!(0x12, 94), c_int);
     ioctl_read_bad!(block_logical_size, nix::request_code_none!(0x12, 104), c_int);
@@ -73,6 +74,7 @@ plain! {
     rename: stor_rename;
     pool_remove: stor_volume_ref;
     pool_device: stor_pool_device;
+    replica_status: stor_replica_status;
 }
 
 pub(super) fn create(file: &File, argument: &mut stor_create, lowers: &[stor_lower], config: &[u8]) -> Answer {

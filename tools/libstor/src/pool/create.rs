@@ -66,9 +66,9 @@ pub struct NewPool {
 pub(super) type Contents = Vec<Rc<dyn Content>>;
 
 /// A device that is to be a pool's, and what it has that would be lost.
-pub(super) struct Fresh {
-    pub(super) device: Device,
-    pub(super) signed: bool,
+pub(crate) struct Fresh {
+    pub(crate) device: Device,
+    pub(crate) signed: bool,
 }
 
 impl Stor {
@@ -171,7 +171,7 @@ impl Stor {
     }
 
     /// Opens devices that are to be a pool's, and refuses those that are in use or hold something.
-    pub(super) fn fresh(&self, paths: &[PathBuf], force: bool) -> Result<Vec<Fresh>> {
+    pub(crate) fn fresh(&self, paths: &[PathBuf], force: bool) -> Result<Vec<Fresh>> {
         let mut devices: Vec<Fresh> = Vec::new();
         for path in paths {
             let device = self.system.open(path)?;
@@ -218,6 +218,9 @@ impl Stor {
             }
             Err(label::Refusal::Magic) => {}
             Err(refusal) => return Ok(Some(format!("a pool label that cannot be used ({refusal})"))),
+        }
+        if let Some(what) = crate::replica::scan::holds(self.system.as_ref(), &device.path)? {
+            return Ok(Some(what));
         }
         if let Some(what) = self.system.signature(device)? {
             return Ok(Some(what));

@@ -23,7 +23,7 @@ mod external;
 mod layout;
 mod list;
 mod lvm;
-mod member;
+pub(crate) mod member;
 pub(crate) mod name;
 mod open;
 mod remove;

@@ -5,7 +5,7 @@
 
 use super::rng::Rng;
 use libstor::control::pool::{Changed, PoolCreate, PoolDevice, PoolInfo, PoolStatus, PoolTable, Pools, Transaction};
-use libstor::control::{Answer, Control, Create, Events, Front, Node, Switched, Table};
+use libstor::control::{Answer, Control, Create, Events, Front, Node, ReplicaFacts, Switched, Table};
 use libstor::device::{Access, Content, Device, Host, Number};
 use libstor::engine::Engine;
 use libstor::volume::{Info, Status};
@@ -173,6 +173,9 @@ impl Control for Machine {
     fn rename(&self, uuid: Uuid, name: &str) -> Answer<()> {
         self.change(|| self.kernel.rename(uuid, name))
     }
+    fn replica_status(&self, uuid: Uuid) -> Answer<ReplicaFacts> {
+        self.look(|| self.kernel.replica_status(uuid))
+    }
     fn engine_list(&self) -> Answer<Vec<Engine>> {
         self.look(|| self.kernel.engine_list())
     }
@@ -251,6 +254,9 @@ impl Host for Machine {
     }
     fn machine(&self) -> [u8; 16] {
         self.kernel.machine()
+    }
+    fn hostname(&self) -> String {
+        self.kernel.hostname()
     }
     fn time(&self) -> u64 {
         self.kernel.time()

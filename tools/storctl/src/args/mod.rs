@@ -3,8 +3,10 @@
 //! What can be typed. Help, completions and man pages are made from this.
 
 mod pool;
+mod replica;
 
 pub(crate) use pool::{Pool, PoolChange, PoolSettings, Snapshot, SnapshotChange, ThinSettings};
+pub(crate) use replica::{Replica, ReplicaChange};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -39,6 +41,9 @@ pub(crate) enum Noun {
     /// Take, list and remove snapshots of volumes of pools
     #[command(subcommand, arg_required_else_help = true)]
     Snapshot(Snapshot),
+    /// Create, assemble, look at and stop replicas: volumes on several legs, each with all of the data
+    #[command(subcommand, arg_required_else_help = true)]
+    Replica(Replica),
     /// Look for devices of pools
     Scan {
         /// Where to look; on all block devices if not given

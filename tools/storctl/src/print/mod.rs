@@ -3,6 +3,7 @@
 //! Answers as text for people, or as JSON for programs (docs/json.md).
 
 mod pool;
+mod replica;
 
 use crate::table::{self, Align::*};
 use libstor::doctor::{Finding, Report};
@@ -404,6 +405,9 @@ impl Printer<'_> {
             Value::Mode(word) => word.into(),
             Value::Free(size) => format!("{} free", Iec(size)),
             Value::Device(id) => format!("device {id}"),
+            Value::Slot(slot) => format!("slot {slot}"),
+            Value::TieBreak => "tie-break".into(),
+            Value::Stop(word) => word.into(),
             Value::Unknown(value) => format!("type {} value {value}", event.kind),
         };
         let time = Duration::from_nanos(event.time);

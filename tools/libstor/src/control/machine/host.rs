@@ -171,6 +171,10 @@ impl<T: Local> Host for T {
         Uuid::try_parse(id.trim()).unwrap_or_default().into_bytes()
     }
 
+    fn hostname(&self) -> String {
+        fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().into()
+    }
+
     fn time(&self) -> u64 {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
     }

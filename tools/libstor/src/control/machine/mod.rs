@@ -4,8 +4,9 @@
 
 pub(super) mod host;
 mod pool;
+mod replica;
 
-use super::{sys, Answer, Control, Create, Events, Front, Node, Switched, Table};
+use super::{sys, Answer, Control, Create, Events, Front, Node, ReplicaFacts, Switched, Table};
 use crate::device::{Device, Number};
 use crate::engine::Engine;
 use crate::event::Event;
@@ -221,6 +222,10 @@ impl Control for Machine {
     fn rename(&self, uuid: Uuid, name: &str) -> Answer<()> {
         let mut argument = stor_rename { header: header::<stor_rename>(0), uuid: uuid.into_bytes(), name: field(name) };
         sys::rename(&self.control, &mut argument)
+    }
+
+    fn replica_status(&self, uuid: Uuid) -> Answer<ReplicaFacts> {
+        replica::status(&self.control, uuid)
     }
 
     fn engine_list(&self) -> Answer<Vec<Engine>> {

@@ -16,7 +16,7 @@ mod pool;
 pub(crate) use pool::tables;
 
 use super::machine::host::Local;
-use super::{Answer, Control, Create, Events, Front, Node, Switched, Table};
+use super::{Answer, Control, Create, Events, Front, Node, ReplicaFacts, Switched, Table};
 use crate::device::Number;
 use crate::engine::Engine;
 use crate::pool::config::Thin;
@@ -206,6 +206,10 @@ impl Control for Mapper {
 
     fn rename(&self, uuid: Uuid, name: &str) -> Answer<()> {
         run(&["rename", &self.volume(uuid)?.name, name], "").map(drop)
+    }
+
+    fn replica_status(&self, _uuid: Uuid) -> Answer<ReplicaFacts> {
+        Err(Errno::EOPNOTSUPP)
     }
 
     fn engine_list(&self) -> Answer<Vec<Engine>> {

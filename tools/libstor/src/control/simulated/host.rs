@@ -109,6 +109,10 @@ impl Host for Simulated {
         if machine.is_nil() { one } else { machine }.into_bytes()
     }
 
+    fn hostname(&self) -> String {
+        "simulation".into()
+    }
+
     fn time(&self) -> u64 {
         // The year 2026 begins when it boots.
         1_767_225_600 + self.boottime() / 1_000_000_000

@@ -9,8 +9,9 @@
 
 mod host;
 mod pool;
+mod replica;
 
-use super::{Answer, Control, Create, Events, Front, Node, Switched, Table};
+use super::{Answer, Control, Create, Events, Front, Node, ReplicaFacts, Switched, Table};
 use crate::device::{Device, Number};
 use crate::engine::Engine;
 use crate::event::Event;
@@ -55,6 +56,8 @@ struct State {
     pools: Vec<pool::Pool>,
     /// Devices of pools are not deleted for now.
     no_deletion: bool,
+    /// Legs of replicas are not rebuilt for now.
+    no_rebuild: bool,
     /// The machine's id.
     machine: Uuid,
     /// UUIDs that were given out.
@@ -150,11 +153,15 @@ struct Volume {
     /// If it is a volume of a pool.
     #[serde(default)]
     thin: Option<pool::Thin>,
+    /// If it is a replica.
+    #[serde(default)]
+    replica: Option<replica::Replica>,
 }
 
 impl Volume {
     fn size(&self) -> Bytes {
-        self.thin.as_ref().map_or_else(|| size(&self.segments), |thin| thin.size)
+        let replica = self.replica.as_ref().map(|replica| replica.size);
+        self.thin.as_ref().map(|thin| thin.size).or(replica).unwrap_or_else(|| size(&self.segments))
     }
 }
 
@@ -190,6 +197,7 @@ impl Simulated {
         let mut state: State = serde_json::from_str(&old).map_err(|error| broken(&error))?;
         state.folder = folder(&self.path);
         state.settle();
+        state.settle_replicas();
         let answer = call(&mut state)?;
         let new = serde_json::to_string_pretty(&state).map_err(|error| broken(&error))?;
         if new != old {
@@ -311,27 +319,33 @@ impl State {
         let segments = segments.map_err(|error| errno(error.errno()))?;
         let mut lowers = Vec::new();
         for lower in table.lowers {
-            let device = self.device(lower.number).ok_or(Errno::EBADF)?;
-            if of.is_some_and(|volume| self.stands_on(device.number, volume.index)) {
-                return Err(Errno::ELOOP);
-            }
-            if self.gone(device.number) {
-                return Err(Errno::ENODEV);
-            }
-            if self.user(device.number, of.map(|volume| volume.uuid)).is_some() {
-                return Err(Errno::EBUSY);
-            }
-            if device.number.major != MAJOR && self.devices.get(device.number.minor as usize).is_some_and(|d| d.zoned) {
-                return Err(Errno::EOPNOTSUPP);
-            }
-            if device.read_only && !read_only {
-                return Err(Errno::EROFS);
-            }
+            let device = self.usable(lower, read_only, of)?;
             lowers.push(pure::linear::Lower { size: device.size, logical_block: device.logical_block });
         }
         pure::linear::check(&segments, table.size, &lowers).map_err(|error| errno(error.errno()))?;
         let segments = linear::decode(table.config).map_err(|error| errno(error.errno()))?;
         Ok((table.lowers.iter().map(|lower| lower.number).collect(), segments))
+    }
+
+    /// Whether a device can be below a volume.
+    fn usable(&self, lower: &Device, read_only: bool, of: Option<&Volume>) -> Answer<Device> {
+        let device = self.device(lower.number).ok_or(Errno::EBADF)?;
+        if of.is_some_and(|volume| self.stands_on(device.number, volume.index)) {
+            return Err(Errno::ELOOP);
+        }
+        if self.gone(device.number) {
+            return Err(Errno::ENODEV);
+        }
+        if self.user(device.number, of.map(|volume| volume.uuid)).is_some() {
+            return Err(Errno::EBUSY);
+        }
+        if device.number.major != MAJOR && self.devices.get(device.number.minor as usize).is_some_and(|d| d.zoned) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if device.read_only && !read_only {
+            return Err(Errno::EROFS);
+        }
+        Ok(device)
     }
 
     fn info(&self, volume: &Volume) -> Info {
@@ -347,7 +361,12 @@ impl State {
         Info {
             name: volume.name.clone(),
             uuid: volume.uuid,
-            target: if volume.thin.is_some() { "thin" } else { "linear" }.into(),
+            target: match (&volume.thin, &volume.replica) {
+                (Some(_), _) => "thin",
+                (None, Some(_)) => "replica",
+                (None, None) => "linear",
+            }
+            .into(),
             pool: volume.thin.as_ref().map(|thin| thin.pool),
             size: volume.size(),
             index: volume.index,
@@ -445,7 +464,7 @@ impl Control for Simulated {
             if create.uuid.is_nil() || create.table.size.0 == 0 {
                 return Err(Errno::EINVAL);
             }
-            if !matches!((create.target, create.pool), ("linear", None) | ("thin", Some(_))) {
+            if !matches!((create.target, create.pool), ("linear" | "replica", None) | ("thin", Some(_))) {
                 return Err(Errno::EOPNOTSUPP);
             }
             let active = state.engines.iter().find(|engine| engine.active).ok_or(Errno::ENODEV)?;
@@ -456,7 +475,13 @@ impl Control for Simulated {
             if state.volumes.len() >= STOR_MAX_VOLUMES as usize {
                 return Err(Errno::E2BIG);
             }
+            let (mut replica, mut began) = (None, Vec::new());
             let (lowers, segments, thin) = match create.pool {
+                None if create.target == crate::replica::REPLICA => {
+                    let (lowers, started, events) = state.replica(&create.table, create.read_only, None)?;
+                    (replica, began) = (Some(started), events);
+                    (lowers, Vec::new(), None)
+                }
                 None => state
                     .table(&create.table, create.read_only, None)
                     .map(|(lowers, segments)| (lowers, segments, None))?,
@@ -477,11 +502,13 @@ impl Control for Simulated {
                 lowers,
                 segments,
                 thin,
+                replica,
             };
             if let Some(why) = volume.engine.as_ref().and_then(|engine| state.refusal(engine, &volume.name)) {
                 return Err(why);
             }
             state.event(STOR_EVENT_CREATED, create.table.size.0, &volume);
+            began.into_iter().for_each(|(kind, value)| state.event(kind, value, &volume));
             let number = Number { major: MAJOR, minor: volume.index };
             let node = Node { index: volume.index, number };
             state.volumes.push(volume);
@@ -528,7 +555,13 @@ impl Control for Simulated {
     fn reload(&self, uuid: Uuid, table: &Table<'_>, shrink: bool) -> Answer<()> {
         self.call("reload", |state| {
             let volume = state.volume(uuid)?.clone();
+            let (mut replica, mut changes) = (None, Vec::new());
             let (lowers, segments, thin) = match &volume.thin {
+                None if volume.replica.is_some() => {
+                    let (lowers, went_on, events) = state.replica(table, volume.read_only, Some(&volume))?;
+                    (replica, changes) = (Some(went_on), events);
+                    (lowers, Vec::new(), None)
+                }
                 None => state
                     .table(table, volume.read_only, Some(&volume))
                     .map(|(lowers, segments)| (lowers, segments, None))?,
@@ -537,9 +570,10 @@ impl Control for Simulated {
             let open = state.info(&volume).open_count > 0;
             pure::control::check_resize(volume.size().0, table.size.0, shrink, open)
                 .map_err(|error| errno(error.errno()))?;
-            let volume = Volume { lowers, segments, thin, ..volume };
+            let volume = Volume { lowers, segments, thin, replica, ..volume };
             *state.volume(uuid)? = volume.clone();
             state.event(STOR_EVENT_RELOADED, table.size.0, &volume);
+            changes.into_iter().for_each(|(kind, value)| state.event(kind, value, &volume));
             Ok(())
         })
     }
@@ -572,9 +606,10 @@ impl Control for Simulated {
                 errors: 0,
                 last_error: 0,
                 lowers: volume.lowers.iter().filter_map(lower).collect(),
-                config: match &volume.thin {
-                    Some(thin) => thin.config.encode(),
-                    None => linear::encode(&volume.segments),
+                config: match (&volume.thin, &volume.replica) {
+                    (Some(thin), _) => thin.config.encode(),
+                    (None, Some(replica)) => replica.config.encode(),
+                    (None, None) => linear::encode(&volume.segments),
                 },
                 info: state.info(&volume),
             })
@@ -612,6 +647,10 @@ impl Control for Simulated {
             state.event(STOR_EVENT_RENAMED, 0, &volume);
             Ok(())
         })
+    }
+
+    fn replica_status(&self, uuid: Uuid) -> Answer<ReplicaFacts> {
+        self.replica_facts(uuid)
     }
 
     fn engine_list(&self) -> Answer<Vec<Engine>> {

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! What `STOR_IOC_REPLICA_STATUS` answers, 1:1 apart from types.
+
+use crate::{Bytes, Uuid};
+use serde::{Deserialize, Serialize};
+
+/// What is known of a leg, or of the tie-break, of a replica that runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegFacts {
+    /// Its UUID; nil if nobody has this place.
+    pub uuid: Uuid,
+    /// `STOR_LEG_*`
+    pub state: u32,
+    /// Which of the lowers it is, if it is there.
+    pub lower: Option<u32>,
+    /// Reads that failed since the volume started.
+    pub read_errors: u64,
+    /// Writes that failed.
+    pub write_errors: u64,
+    /// Reads that failed and were written anew from another leg.
+    pub repaired: u64,
+}
+
+/// What a replica says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaFacts {
+    /// `STOR_REPLICA_RUNS`, or why it has stopped.
+    pub stop: u32,
+    /// Slots of the array.
+    pub slots: u32,
+    /// The epoch of the membership.
+    pub epoch: u64,
+    /// Its lineage.
+    pub lineage: Uuid,
+    /// md's events counter.
+    pub events: u64,
+    /// What a bit of the bitmap stands for.
+    #[serde(with = "crate::linear::raw")]
+    pub chunk_size: Bytes,
+    /// How many bits there are,
+    pub chunks: u64,
+    /// and how many of them are set.
+    pub dirty: u64,
+    /// Chunks that some leg lacks.
+    pub needed: u64,
+    /// What was copied to legs since the volume started.
+    #[serde(with = "crate::linear::raw")]
+    pub copied: Bytes,
+    /// Where the rebuild is.
+    #[serde(with = "crate::linear::raw")]
+    pub position: Bytes,
+    /// Requests that wait for the membership or the bitmap.
+    pub waiting: u64,
+    /// Kernel memory.
+    #[serde(with = "crate::linear::raw")]
+    pub memory: Bytes,
+    /// The legs by their slots; behind the last slot that there can be, the tie-break.
+    pub legs: Vec<LegFacts>,
+}

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Starting a replica from the legs that are there. What is on them says how; it is planned here first, so that whoever asked is told
+//! why not, and then by the kernel.
+
+use super::config::Config;
+use super::leg::Leg;
+use super::refuse::{explain, refused};
+use super::scan::{scan, Group, Scan};
+use super::view::ReplicaChange;
+use super::REPLICA;
+use crate::control::{Create, Table};
+use crate::device::{busy, Device};
+use crate::error::Context;
+use crate::size::Iec;
+use crate::{Error, Kind, Result, Stor, Uuid};
+use nix::errno::Errno;
+use std::path::{Path, PathBuf};
+use stor_pure::pure::replica::assemble::{Consent, Plan, Recovery};
+use stor_pure::pure::replica::lineage::{order, Order};
+use stor_pure::pure::replica::refusal::Refusal;
+use stor_pure::pure::replica::set::{Set, TIE_BREAK};
+
+/// How a replica is assembled.
+#[derive(Clone, Debug, Default)]
+pub struct Assemble {
+    /// Where to look for its legs; everywhere if not given.
+    pub devices: Vec<PathBuf>,
+    /// The leg that it is started from, whatever others have besides.
+    pub force: Option<PathBuf>,
+    /// It refuses writes.
+    pub read_only: bool,
+}
+
+/// How a replica starts.
+struct Start {
+    /// The leg and the new lineage, if it is by force.
+    force: Option<(u32, Uuid)>,
+    plan: Plan,
+    /// What is lost by that, in words.
+    lost: Option<String>,
+}
+
+impl Stor {
+    /// Starts a replica, or gives one that runs the legs that are there again.
+    pub fn assemble_replica(&self, name: &str, how: &Assemble) -> Result<ReplicaChange> {
+        self.try_assemble(name, how).context(|| format!("cannot assemble replica {name}"))
+    }
+
+    fn try_assemble(&self, name: &str, how: &Assemble) -> Result<ReplicaChange> {
+        let mut found = scan(self.system.as_ref(), &how.devices)?;
+        let troubles = std::mem::take(&mut found.troubles);
+        let group = match self.running_or_none(name)? {
+            Some(info) => found.find(&info.uuid.to_string())?,
+            None => named(found, name, how)?,
+        };
+        let named: Vec<_> =
+            how.devices.iter().map(|path| Ok((path, self.system.number(path)?))).collect::<Result<_>>()?;
+        for (path, number) in named {
+            if let Some(trouble) = troubles.iter().find(|trouble| trouble.path == *path) {
+                return Err(Error::new(Kind::Unfit, format!("{}: {}", path.display(), trouble.why)));
+            }
+            if group.devices().all(|device| device.number != number) {
+                let cause = format!("{} is no member of replica {}", path.display(), group.name());
+                return Err(Error::new(Kind::Unfit, cause).help("see 'storctl replica scan'"));
+            }
+        }
+        let volumes = self.active_volumes()?;
+        match volumes.iter().find(|volume| volume.uuid == group.uuid) {
+            Some(info) if how.force.is_some() => {
+                return Err(Error::new(Kind::Exists, "it is assembled already")
+                    .help(format!("a start can be forced only after 'storctl replica stop {}'", info.name)))
+            }
+            Some(info) => return self.rejoin(info, &group),
+            None => {}
+        }
+        let name = group.name();
+        if volumes.iter().any(|volume| volume.name == name) {
+            return Err(Error::new(Kind::Exists, format!("the kernel has a volume {name} that is another one"))
+                .help("rename that: storctl volume rename")
+                .errno(Errno::EEXIST));
+        }
+        let Start { force, plan, lost } = self.decide(&group, how)?;
+        for device in group.devices() {
+            if self.system.busy(device) {
+                return Err(busy(device, self.system.user(device)).errno(Errno::EBUSY));
+            }
+            if device.read_only && !how.read_only {
+                let cause = format!("{} is read-only", device.path.display());
+                return Err(Error::new(Kind::Unfit, cause).help("use --read-only"));
+            }
+        }
+        let what = format!("{}{}", legs(&group, &plan), lost.map(|lost| format!("; {lost}")).unwrap_or_default());
+        if self.dry_run {
+            let text = format!("replica {name} would be assembled {what}");
+            return Ok(ReplicaChange { changed: true, dry_run: true, replica: None, text });
+        }
+        let (uuid, size) = (group.uuid, group.size());
+        let config = Config {
+            array: uuid,
+            machine: Uuid::from_bytes(self.system.machine()),
+            tie_break: group.tie_break.is_some(),
+            force,
+            prefer: None,
+            resync_rate: 0,
+        };
+        let lowers: Vec<Device> = lowers(group);
+        let config = config.encode();
+        let table = Table { size, lowers: &lowers, config: &config };
+        let create = Create { uuid, name: &name, target: REPLICA, read_only: how.read_only, table, pool: None };
+        let node = self.system.create(&create).map_err(refused)?;
+        let text = format!("replica {name} assembled: /dev/stor{}, {}, {what}", node.index, Iec(size));
+        Ok(ReplicaChange { changed: true, dry_run: false, replica: self.view_replica(uuid).ok(), text })
+    }
+
+    /// How it starts, and what is lost by that.
+    fn decide(&self, group: &Group, how: &Assemble) -> Result<Start> {
+        let Some(path) = &how.force else {
+            return Ok(Start { force: None, plan: group.plan(Consent::Safe)?, lost: None });
+        };
+        let leg = self.forced(group, path)?;
+        if group.plan(Consent::Safe).is_ok() {
+            return Err(Error::new(Kind::Usage, "it can be assembled without --force")
+                .help("leave out --force; if other legs are not to count, name only the devices that are"));
+        }
+        // Superblocks have its first bytes, so these are to be the ones of the UUID that always change.
+        let mut lineage = self.system.uuid().into_bytes();
+        lineage.reverse();
+        let plan = group.plan(Consent::Force { leg, lineage })?;
+        let index = u32::try_from(leg).unwrap_or(u32::MAX);
+        let force = Some((index, Uuid::from_bytes(lineage)));
+        Ok(Start { force, plan, lost: Some(lost(group, leg)) })
+    }
+
+    /// Which leg a start is forced from.
+    fn forced(&self, group: &Group, path: &Path) -> Result<usize> {
+        let number = self.system.number(path)?;
+        if group.tie_break.as_ref().is_some_and(|tie_break| tie_break.device.number == number) {
+            return Err(Error::new(Kind::Usage, format!("{} is the tie-break, which has no data", path.display()))
+                .help("force the start from a leg"));
+        }
+        let leg = group.legs.iter().position(|leg| leg.device.number == number);
+        leg.ok_or_else(|| {
+            Error::new(Kind::Unfit, format!("{} is no leg of replica {}", path.display(), group.name()))
+                .help("see 'storctl replica scan'")
+        })
+    }
+}
+
+/// The group of this name; that there is only a tie-break is told.
+fn named(found: Scan, name: &str, how: &Assemble) -> Result<Group> {
+    let group = found.find(name).map_err(|error| match how.devices.is_empty() {
+        true => error,
+        false => Error { cause: format!("none of these devices is of a replica {name}"), ..error },
+    })?;
+    if group.legs.is_empty() {
+        return Err(explain(&group, Refusal::NoLegs));
+    }
+    Ok(group)
+}
+
+/// What the kernel gets.
+fn lowers(group: Group) -> Vec<Device> {
+    let legs = group.legs.into_iter().map(|leg| leg.device);
+    legs.chain(group.tie_break.map(|tie_break| tie_break.device)).collect()
+}
+
+/// On what it starts, in words.
+fn legs(group: &Group, plan: &Plan) -> String {
+    let there = plan.legs.iter().zip(&group.legs).filter_map(|(leg, _)| leg.place);
+    let there = there.fold(Set::NONE, |set, place| set.with(Set::one(place)));
+    let mut text = format!("on {} of {} legs", there.len(), group.slots());
+    let missing = Set::first(group.slots() as usize).without(there);
+    if !missing.is_empty() {
+        text += &format!("; {} missing", slots(missing));
+    }
+    let rebuilt = plan.legs.iter().filter(|leg| leg.place.is_some() && leg.recovery != Recovery::None);
+    let count = rebuilt.clone().count();
+    if count > 0 {
+        let places = rebuilt.filter_map(|leg| leg.place).fold(Set::NONE, |set, place| set.with(Set::one(place)));
+        text += &format!("; {} to be rebuilt from slot {}", slots(places), plan.source);
+    }
+    if plan.foreign {
+        text += "; md has had them last";
+    }
+    text
+}
+
+/// Slots in words, with their verb.
+fn slots(set: Set) -> String {
+    if set.len() == 1 {
+        format!("slot {set} is")
+    } else {
+        format!("slots {set} are")
+    }
+}
+
+/// What is lost if a start is forced from this leg.
+fn lost(group: &Group, leg: usize) -> String {
+    let Some(forced) = group.legs.get(leg) else { return String::new() };
+    let own = forced.record.as_ref().ok().map(|(record, _)| record);
+    let behind = |other: &Leg| match (own, &other.record) {
+        (Some(own), Ok((record, _))) => matches!(order(record, own), Order::Same | Order::Behind),
+        _ => other.superblock.events.get() <= forced.superblock.events.get(),
+    };
+    let others = group.legs.iter().filter(|other| other.uuid() != forced.uuid() && !behind(other));
+    let mut names: Vec<_> = others.map(|other| other.device.path.display().to_string()).collect();
+    let there = |uuid: &[u8; 16]| group.legs.iter().any(|leg| leg.superblock.device_uuid == *uuid);
+    let members = own.map(|own| own.member.iter().take(TIE_BREAK).enumerate()).into_iter().flatten();
+    let missing = members.filter(|(_, uuid)| **uuid != [0; 16] && !there(uuid));
+    let missing = missing.fold(Set::NONE, |set, (slot, _)| set.with(Set::one(slot)));
+    match missing.len() {
+        0 => {}
+        1 => names.push(format!("the missing leg of slot {missing}")),
+        _ => names.push(format!("the missing legs of slots {missing}")),
+    }
+    match names.len() {
+        0 => "started by force".into(),
+        _ => format!(
+            "started by force from {}: what only {} had is lost",
+            forced.device.path.display(),
+            names.join(", ")
+        ),
+    }
+}

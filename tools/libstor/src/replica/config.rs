@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! What the kernel is told of a replica, encoded as the control ABI wants it.
+
+use crate::Uuid;
+use serde::{Deserialize, Serialize};
+use stor_pure::abi::uapi::*;
+use stor_pure::pure::replica::assemble::Consent;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// A replica's configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// The array's UUID.
+    pub array: Uuid,
+    /// The machine's id.
+    pub machine: Uuid,
+    /// The last of the lowers is the tie-break.
+    pub tie_break: bool,
+    /// The lower that the volume starts from, whatever is lost by that, and the new lineage.
+    pub force: Option<(u32, Uuid)>,
+    /// The lower that is read from if possible.
+    pub prefer: Option<u32>,
+    /// Bytes a second that a rebuild takes at most, 0 for as much as there is.
+    pub resync_rate: u64,
+}
+
+impl Config {
+    /// For the kernel.
+    pub fn encode(&self) -> Vec<u8> {
+        let flags = [(STOR_REPLICA_TIE_BREAK, self.tie_break), (STOR_REPLICA_FORCE, self.force.is_some())];
+        let (source, lineage) = self.force.unwrap_or_default();
+        let raw = stor_replica_config {
+            version: STOR_REPLICA_CONFIG_VERSION,
+            flags: flags.iter().filter(|(_, set)| *set).fold(0, |all, (flag, _)| all | flag),
+            array: self.array.into_bytes(),
+            lineage: lineage.into_bytes(),
+            machine: self.machine.into_bytes(),
+            source,
+            prefer: self.prefer.unwrap_or(STOR_REPLICA_ANY),
+            resync_rate: self.resync_rate,
+        };
+        raw.as_bytes().to_vec()
+    }
+
+    /// What the kernel says; `None` if it cannot be understood.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let raw = stor_replica_config::read_from_bytes(bytes).ok()?;
+        let known = STOR_REPLICA_TIE_BREAK | STOR_REPLICA_FORCE;
+        if raw.version != STOR_REPLICA_CONFIG_VERSION || raw.flags & !known != 0 {
+            return None;
+        }
+        let (forced, lineage) = (raw.flags & STOR_REPLICA_FORCE != 0, Uuid::from_bytes(raw.lineage));
+        if forced == lineage.is_nil() || !forced && raw.source != 0 {
+            return None;
+        }
+        Some(Self {
+            array: Uuid::from_bytes(raw.array),
+            machine: Uuid::from_bytes(raw.machine),
+            tie_break: raw.flags & STOR_REPLICA_TIE_BREAK != 0,
+            force: forced.then_some((raw.source, lineage)),
+            prefer: Some(raw.prefer).filter(|&prefer| prefer != STOR_REPLICA_ANY),
+            resync_rate: raw.resync_rate,
+        })
+    }
+
+    /// As the planner takes it.
+    pub(crate) fn consent(&self) -> Consent {
+        self.force
+            .map_or(Consent::Safe, |(leg, lineage)| Consent::Force { leg: leg as usize, lineage: lineage.into_bytes() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let plain = Config { array: Uuid::from_u128(1), machine: Uuid::from_u128(2), ..Config::default() };
+        let all = Config {
+            tie_break: true,
+            force: Some((1, Uuid::from_u128(3))),
+            prefer: Some(0),
+            resync_rate: 7,
+            ..plain.clone()
+        };
+        for config in [plain, all] {
+            assert_eq!(Config::decode(&config.encode()), Some(config));
+        }
+        assert_eq!(Config::decode(&[]), None);
+        let odd = Config { force: Some((1, Uuid::nil())), ..Config::default() };
+        assert_eq!(Config::decode(&odd.encode()), None);
+    }
+}

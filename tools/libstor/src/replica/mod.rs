@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Replicas: volumes on several legs, each with md's metadata and all of the data; made, found, started, looked at.
+//!
+//! A replica is what [`scan`] finds on devices, as a pool is: no file has to name its legs. Who has the data is planned here by the
+//! same code as in the kernel ([`stor_pure::pure::replica::assemble`]), so that a refusal is a sentence with names of devices; the
+//! kernel plans again from what is on the legs. The volume has the array's name and UUID.
+//!
+//! - [`leg`], [`tie_break`]: what a device has of a replica
+//! - [`scan`], [`refuse`]: found, put together, planned, refused
+//! - [`create`], [`draft`], [`assemble`], [`rejoin`], [`change`]: what is done
+//! - [`list`], [`view`]: what is shown
+
+mod assemble;
+mod change;
+pub mod config;
+mod create;
+mod draft;
+pub(crate) mod leg;
+mod list;
+mod refuse;
+mod rejoin;
+pub(crate) mod scan;
+pub(crate) mod tie_break;
+mod view;
+
+pub use assemble::Assemble;
+pub use create::NewReplica;
+pub(crate) use view::stop_word;
+pub use view::{FoundLeg, LegView, ReplicaChange, ReplicaView, Running};
+
+/// The kind of volume.
+pub(crate) const REPLICA: &str = "replica";

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Legs that come back to a replica that runs: the kernel gets a longer list of lowers.
+
+use super::config::Config;
+use super::leg::Leg;
+use super::refuse::refused;
+use super::scan::Group;
+use super::view::{is_attached, ReplicaChange};
+use crate::control::replica::ReplicaFacts;
+use crate::control::Table;
+use crate::device::{busy, Device};
+use crate::volume::{Info, Status};
+use crate::{Error, Kind, Result, Stor};
+use nix::errno::Errno;
+use stor_pure::pure::replica::assemble::returning;
+use stor_pure::pure::replica::refusal::Refusal;
+
+impl Stor {
+    /// Gives a replica that runs those members that are there and that it does not use.
+    pub(super) fn rejoin(&self, info: &Info, group: &Group) -> Result<ReplicaChange> {
+        let status = self.system.status(info.uuid)?;
+        let facts = self.system.replica_status(info.uuid)?;
+        let uses = |uuid| facts.legs.iter().any(|leg| leg.uuid == uuid && is_attached(leg));
+        let legs: Vec<&Leg> = group.legs.iter().filter(|leg| !uses(leg.uuid())).collect();
+        let tie_break = group.tie_break.as_ref();
+        let tie_break = tie_break.filter(|own| !uses(crate::Uuid::from_bytes(own.record.device)));
+        if legs.is_empty() && tie_break.is_none() {
+            let text = format!("replica {} is assembled already: {}", info.name, info.path());
+            let replica = self.view_running(info).ok();
+            return Ok(ReplicaChange { changed: false, dry_run: self.dry_run, replica, text });
+        }
+        let known = |device: &Device| status.lowers.iter().any(|lower| lower.number == device.number);
+        for leg in &legs {
+            fits(group, &facts, leg)?;
+        }
+        let new = legs.iter().map(|leg| &leg.device).chain(tie_break.map(|own| &own.device));
+        let new: Vec<&Device> = new.filter(|device| !known(device)).collect();
+        if let Some(device) = new.iter().find(|device| self.system.busy(device)) {
+            return Err(busy(device, self.system.user(device)).errno(Errno::EBUSY));
+        }
+        let mut names: Vec<_> = legs.iter().map(|leg| leg.device.path.display().to_string()).collect();
+        names.extend(tie_break.map(|own| format!("the tie-break {}", own.device.path.display())));
+        let names = names.join(", ");
+        if self.dry_run {
+            let text = format!("replica {} would get back {names}", info.name);
+            return Ok(ReplicaChange { changed: true, dry_run: true, replica: self.view_running(info).ok(), text });
+        }
+        let mut config = config(&status)?;
+        // The legs that it had come first, in the same order; the tie-break is the last.
+        let mut lowers = self.reopen(&status)?;
+        let old = config.tie_break.then(|| lowers.pop()).flatten();
+        for leg in legs.iter().filter(|leg| !known(&leg.device)) {
+            lowers.push(self.system.open(&leg.device.path)?);
+        }
+        let back = match tie_break {
+            Some(own) => Some(self.system.open(&own.device.path)?),
+            None => old,
+        };
+        config.tie_break = back.is_some();
+        lowers.extend(back);
+        let config = config.encode();
+        let table = Table { size: status.info.size, lowers: &lowers, config: &config };
+        self.system.reload(info.uuid, &table, false).map_err(refused)?;
+        let text = format!("replica {} gets back {names}", info.name);
+        Ok(ReplicaChange { changed: true, dry_run: false, replica: self.view_running(info).ok(), text })
+    }
+
+    /// The lowers that a replica has.
+    pub(super) fn reopen(&self, status: &Status) -> Result<Vec<Device>> {
+        let open = |lower: &crate::volume::Lower| {
+            self.system
+                .find(lower.number, &lower.disk)
+                .map_err(|error| error.help("its device is gone: stop the replica and assemble it again to change it"))
+        };
+        status.lowers.iter().map(open).collect()
+    }
+}
+
+/// What it runs with, without what was only for its start.
+pub(super) fn config(status: &Status) -> Result<Config> {
+    let odd = || Error::new(Kind::Failure, "the kernel's configuration of it cannot be read");
+    Ok(Config { force: None, ..Config::decode(&status.config).ok_or_else(odd)? })
+}
+
+/// Whether a leg may come back, by what the legs that are in use say.
+fn fits(group: &Group, facts: &ReplicaFacts, leg: &Leg) -> Result<()> {
+    let used = group.legs.iter().filter(|other| {
+        let uuid = other.uuid();
+        facts.legs.iter().any(|leg| leg.uuid == uuid && is_attached(leg))
+    });
+    let records = used.filter_map(|other| Some((other.record.as_ref().ok()?, other.header?)));
+    // Who names only the leg that comes back leaves the decision to the kernel.
+    let Some(((record, _), (header, _))) = records.max_by_key(|((record, _), _)| record.epoch.get()) else {
+        return Ok(());
+    };
+    let path = leg.device.path.display();
+    let help = "leave it out; to have what is on it, stop the replica and force a start from it, by which what the others have is lost";
+    match returning(record, header.events_cleared.get(), header.chunksize.get(), &leg.facts()) {
+        Ok(_) => Ok(()),
+        Err(Refusal::Apart(one, other)) => Err(Error::new(
+            Kind::Failure,
+            format!(
+                "{path} has gone on without the replica: it is at epoch {} of lineage {:08x}, the replica at epoch {} of lineage {:08x}",
+                other.epoch, other.lineage, one.epoch, one.lineage
+            ),
+        )
+        .help(help)),
+        Err(_) => Err(Error::new(Kind::Unfit, format!("{path} is none of its members any more")).help("leave it out")),
+    }
+}

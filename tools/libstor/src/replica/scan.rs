@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Finding replicas: legs and tie-breaks are looked for on all devices, and put together.
+
+use super::leg::{self, Leg};
+use super::refuse::explain;
+use super::tie_break::{self, TieBreak};
+use crate::device::{Access, Device, Host, Number};
+use crate::{Bytes, Error, Kind, Result, Uuid};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use stor_pure::pure::md::superblock::Refusal;
+use stor_pure::pure::replica::assemble::{self, Consent, Plan};
+use stor_pure::pure::replica::set::TIE_BREAK;
+
+/// A replica of which there is at least one member.
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// The array's UUID.
+    pub(crate) uuid: Uuid,
+    /// Its legs that were found, by their slots.
+    pub(crate) legs: Vec<Leg>,
+    /// Its tie-break.
+    pub(crate) tie_break: Option<TieBreak>,
+}
+
+/// A device whose metadata cannot be used.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    /// Its path.
+    pub(crate) path: PathBuf,
+    /// Why.
+    pub(crate) why: String,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Scan {
+    /// The replicas, by name and UUID.
+    pub(crate) groups: Vec<Group>,
+    /// What cannot be used.
+    pub(crate) troubles: Vec<Trouble>,
+}
+
+/// What a device is.
+enum Seen {
+    Nothing,
+    Leg(Box<Leg>),
+    TieBreak(TieBreak),
+    Trouble(String),
+}
+
+impl Group {
+    /// Its name, as its legs have it.
+    pub(crate) fn name(&self) -> String {
+        self.legs.first().map_or_else(|| self.uuid.to_string(), |leg| leg::name(&leg.superblock))
+    }
+
+    /// Bytes of the volume.
+    pub(crate) fn size(&self) -> Bytes {
+        self.legs.first().map_or(Bytes(0), Leg::size)
+    }
+
+    /// How many legs it has if it is whole.
+    pub(crate) fn slots(&self) -> u32 {
+        self.legs.first().map_or(0, |leg| leg.superblock.raid_disks.get())
+    }
+
+    /// Its devices, the tie-break's last.
+    pub(crate) fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.legs.iter().map(|leg| &leg.device).chain(self.tie_break.iter().map(|tie_break| &tie_break.device))
+    }
+
+    /// How it starts.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not.
+    pub(crate) fn plan(&self, consent: Consent) -> Result<Plan> {
+        let legs: Vec<_> = self.legs.iter().map(Leg::facts).collect();
+        let tie_break = self.tie_break.as_ref().map(|tie_break| &*tie_break.record);
+        assemble::plan(&legs, tie_break, consent).map_err(|refusal| explain(self, refusal))
+    }
+
+    fn put_together(&mut self) {
+        let number = |device: &Device| (device.number.major, device.number.minor);
+        self.legs.sort_by_key(|leg| (leg.slot().unwrap_or(usize::MAX), number(&leg.device)));
+        // A device that two paths lead to is one; of a disk and what device-mapper makes of its paths, the latter is meant.
+        let mut seen: Vec<Number> = Vec::new();
+        self.legs.retain(|leg| {
+            let new = !seen.contains(&leg.device.number);
+            seen.push(leg.device.number);
+            new
+        });
+        let mapped: Vec<_> = self.legs.iter().filter(|leg| is_mapped(&leg.device)).map(Leg::uuid).collect();
+        self.legs.retain(|leg| is_mapped(&leg.device) || !mapped.contains(&leg.uuid()));
+        // One that none of the legs knows was replaced.
+        let records = || self.legs.iter().filter_map(|leg| leg.record.as_ref().ok());
+        let known = |uuid: &[u8; 16]| records().any(|(record, _)| record.member.get(TIE_BREAK) == Some(uuid));
+        let strange = self.tie_break.as_ref().is_some_and(|tie_break| !known(&tie_break.record.device));
+        if strange && !self.legs.is_empty() {
+            self.tie_break = None;
+        }
+    }
+}
+
+fn is_mapped(device: &Device) -> bool {
+    device.path.starts_with("/dev/mapper")
+}
+
+fn look(host: &(impl Host + ?Sized), path: &Path) -> Result<Seen> {
+    let device = host.open(path)?;
+    let content = host.content(&device, Access::Look)?;
+    match leg::read(device, content.as_ref())? {
+        Ok(leg) => Ok(Seen::Leg(Box::new(leg))),
+        Err((device, Refusal::Magic)) => Ok(match tie_break::read(device, content.as_ref())? {
+            None => Seen::Nothing,
+            Some(Ok(tie_break)) => Seen::TieBreak(tie_break),
+            Some(Err(refusal)) => Seen::Trouble(refusal.to_string()),
+        }),
+        Err((_, refusal)) => Ok(Seen::Trouble(refusal.to_string())),
+    }
+}
+
+/// Looks for replicas on these devices, or on all that there are.
+///
+/// # Errors
+///
+/// A device that was named is not there or cannot be read; of all that there are such a one is only told of.
+pub(crate) fn scan(host: &(impl Host + ?Sized), devices: &[PathBuf]) -> Result<Scan> {
+    let all = devices.is_empty();
+    let paths = if all { host.candidates() } else { devices.to_vec() };
+    let mut scan = Scan::default();
+    let mut groups: BTreeMap<Uuid, Group> = BTreeMap::new();
+    for path in paths {
+        match look(host, &path) {
+            Ok(Seen::Nothing) => {}
+            Ok(Seen::Trouble(why)) => scan.troubles.push(Trouble { path, why }),
+            Ok(Seen::Leg(leg)) => group(&mut groups, leg.array()).legs.push(*leg),
+            Ok(Seen::TieBreak(tie_break)) => {
+                let group = group(&mut groups, tie_break.array());
+                let known = group.tie_break.as_ref().map(|known| known.record.epoch);
+                // Of two, which cannot be unless one is a copy, the younger.
+                if known.is_none_or(|known| known < tie_break.record.epoch) {
+                    group.tie_break = Some(tie_break);
+                }
+            }
+            // Without a medium, or gone meanwhile, or another user's.
+            Err(error) if all && matches!(error.kind, Kind::NotFound | Kind::Permission) => {}
+            Err(error) if all => scan.troubles.push(Trouble { path, why: error.cause }),
+            Err(error) => return Err(error),
+        }
+    }
+    scan.groups = groups.into_values().collect();
+    scan.groups.iter_mut().for_each(Group::put_together);
+    scan.groups.sort_by_key(|group| (group.name(), group.uuid));
+    Ok(scan)
+}
+
+fn group(groups: &mut BTreeMap<Uuid, Group>, uuid: Uuid) -> &mut Group {
+    groups.entry(uuid).or_insert_with(|| Group { uuid, legs: Vec::new(), tie_break: None })
+}
+
+/// What a device holds of a replica, in words.
+pub(crate) fn holds(host: &(impl Host + ?Sized), path: &Path) -> Result<Option<String>> {
+    Ok(match look(host, path)? {
+        Seen::Nothing => None,
+        Seen::Leg(leg) => Some(format!("a leg of replica {} ({})", leg::name(&leg.superblock), leg.array())),
+        Seen::TieBreak(tie_break) => Some(format!("the tie-break of replica {}", tie_break.array())),
+        Seen::Trouble(why) => Some(format!("a member of an md array or a replica that cannot be used ({why})")),
+    })
+}
+
+impl Scan {
+    /// The replica that a user names by its name or UUID.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or several have this name.
+    pub(crate) fn find(mut self, name: &str) -> Result<Group> {
+        let uuid = Uuid::try_parse(name).ok();
+        let is = |group: &Group| Some(group.uuid) == uuid || group.name() == name;
+        let uuids: Vec<_> = self.groups.iter().filter(|group| is(group)).map(|group| group.uuid.to_string()).collect();
+        if uuids.len() > 1 {
+            return Err(Error::new(Kind::Usage, format!("several replicas have the name {name}"))
+                .help(format!("name one by its UUID: {}", uuids.join(", "))));
+        }
+        match self.groups.iter().position(is) {
+            Some(index) => Ok(self.groups.swap_remove(index)),
+            None => Err(missing(name)),
+        }
+    }
+}
+
+/// There is no such replica.
+pub(crate) fn missing(name: &str) -> Error {
+    Error::new(Kind::NotFound, format!("there is no replica {name}"))
+        .help("see 'storctl replica scan' for the legs there are")
+}

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Replicas as they are shown.
+
+use super::config::Config;
+use super::scan::Group;
+use crate::control::replica::{LegFacts, ReplicaFacts};
+use crate::size::bytes;
+use crate::volume::{state_words, Status};
+use crate::{Bytes, Uuid};
+use serde::Serialize;
+use std::path::PathBuf;
+use stor_pure::abi::uapi::*;
+use stor_pure::pure::replica::assemble::{Consent, Plan};
+use stor_pure::pure::replica::set::TIE_BREAK;
+
+/// A leg of a replica, or its tie-break.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LegView {
+    /// Its slot; none for the tie-break.
+    pub slot: Option<u32>,
+    /// Its UUID, if anybody has this place.
+    pub uuid: Option<Uuid>,
+    /// Where it is, if it is there.
+    pub device: Option<PathBuf>,
+    /// `in-sync`, `rebuilding`, `joining`, `behind` (it will be rebuilt), `unknown`, `failed` or `missing`; of a tie-break `present`.
+    pub state: &'static str,
+    /// Whether it votes.
+    pub votes: bool,
+    /// Whether it may be read.
+    pub read: bool,
+    /// Reads that failed since the replica was assembled.
+    pub read_errors: u64,
+    /// Writes that failed.
+    pub write_errors: u64,
+    /// Reads that failed and were written anew from another leg.
+    pub repaired: u64,
+}
+
+/// What is known of a replica that is assembled only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Running {
+    /// Its node.
+    pub device: String,
+    /// The engine that drives it.
+    pub engine: Option<String>,
+    /// How often it is open.
+    pub open_count: u32,
+    /// Why it has stopped: `quorum`, `no-leg`, `end`.
+    pub stopped: Option<&'static str>,
+    /// The epoch of the membership.
+    pub epoch: u64,
+    /// Its lineage.
+    pub lineage: Uuid,
+    /// md's events counter.
+    pub events: u64,
+    /// What a bit of the bitmap stands for.
+    #[serde(serialize_with = "bytes")]
+    pub chunk_size: Bytes,
+    /// How many bits there are,
+    pub chunks: u64,
+    /// how many are set,
+    pub dirty: u64,
+    /// and how many chunks some leg lacks.
+    pub needed: u64,
+    /// What was copied since it was assembled.
+    #[serde(serialize_with = "bytes")]
+    pub copied: Bytes,
+    /// How far the rebuild is, if there is one.
+    pub rebuilt_percent: Option<u64>,
+    /// Requests that wait for the membership or the bitmap.
+    pub waiting: u64,
+    /// Kernel memory.
+    #[serde(serialize_with = "bytes")]
+    pub memory: Bytes,
+    /// The leg that is read from if possible.
+    pub prefer: Option<PathBuf>,
+    /// Bytes a second that a rebuild takes at most; 0 for as much as there is.
+    pub resync_rate: u64,
+}
+
+/// A replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReplicaView {
+    /// Its name.
+    pub name: String,
+    /// Its UUID.
+    pub uuid: Uuid,
+    /// Its size.
+    #[serde(serialize_with = "bytes")]
+    pub size: Bytes,
+    /// Words; none for one that is assembled and has all of its legs.
+    pub state: Vec<&'static str>,
+    /// Its legs, one for each slot.
+    pub legs: Vec<LegView>,
+    /// Its tie-break.
+    pub tie_break: Option<LegView>,
+    /// Why it cannot be assembled.
+    pub problem: Option<String>,
+    /// What is known of one that is assembled.
+    pub running: Option<Running>,
+}
+
+/// A device with something of a replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FoundLeg {
+    /// Its path.
+    pub path: PathBuf,
+    /// The replica's name.
+    pub replica: Option<String>,
+    /// The replica's UUID.
+    pub replica_uuid: Option<Uuid>,
+    /// `leg` or `tie-break`.
+    pub role: Option<&'static str>,
+    /// A leg's slot.
+    pub slot: Option<u32>,
+    /// Its own UUID.
+    pub uuid: Option<Uuid>,
+    /// A leg's events counter.
+    pub events: Option<u64>,
+    /// The epoch of its record.
+    pub epoch: Option<u64>,
+    /// The lineage of its record.
+    pub lineage: Option<Uuid>,
+    /// Whether it has all that was acknowledged, as far as it knows.
+    pub entitled: Option<bool>,
+    /// Some of `assembled`, `dirty` (writes were under way), `foreign` (md has had it since).
+    pub state: Vec<&'static str>,
+    /// Why it cannot be used.
+    pub problem: Option<String>,
+}
+
+/// What an operation did, or in a dry run would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReplicaChange {
+    /// Whether anything changed.
+    pub changed: bool,
+    /// Whether it was only tried.
+    pub dry_run: bool,
+    /// The replica afterwards.
+    pub replica: Option<ReplicaView>,
+    /// What changed, as a sentence.
+    pub text: String,
+}
+
+/// The word for `STOR_REPLICA_*`.
+pub(crate) const fn stop_word(stop: u64) -> Option<&'static str> {
+    match stop {
+        0 => None,
+        1 => Some("quorum"),
+        2 => Some("no-leg"),
+        3 => Some("end"),
+        _ => Some("unknown"),
+    }
+}
+const _: () = assert!(STOR_REPLICA_RUNS == 0 && STOR_REPLICA_STOP_QUORUM == 1 && STOR_REPLICA_STOP_NO_LEG == 2);
+const _: () = assert!(STOR_REPLICA_STOP_END == 3);
+
+/// The path of a disk by the kernel's name for it.
+fn path(disk: &str) -> PathBuf {
+    PathBuf::from("/dev").join(disk.replace('!', "/"))
+}
+
+/// Whether a member is there and takes part.
+pub(super) fn is_attached(leg: &LegFacts) -> bool {
+    leg.lower.is_some() && leg.state & STOR_LEG_FAILED == 0
+}
+
+fn leg_view(slot: Option<u32>, facts: &LegFacts, status: &Status) -> LegView {
+    let has = |bit| facts.state & bit != 0;
+    let lower = facts.lower.and_then(|lower| status.lowers.get(lower as usize));
+    let state = match lower {
+        _ if has(STOR_LEG_FAILED) => "failed",
+        None => "missing",
+        Some(_) if slot.is_none() => "present",
+        Some(_) if has(STOR_LEG_ENTITLED) => "in-sync",
+        Some(_) if has(STOR_LEG_REBUILDING) => "rebuilding",
+        Some(_) if has(STOR_LEG_JOINING) => "joining",
+        Some(_) => "behind",
+    };
+    LegView {
+        slot,
+        uuid: Some(facts.uuid).filter(|uuid| !uuid.is_nil()),
+        device: lower.map(|lower| path(&lower.disk)),
+        state,
+        votes: has(STOR_LEG_VOTER),
+        read: has(STOR_LEG_SOURCE),
+        read_errors: facts.read_errors,
+        write_errors: facts.write_errors,
+        repaired: facts.repaired,
+    }
+}
+
+impl ReplicaView {
+    /// One that the kernel has; nothing is known of one that is dead.
+    pub(super) fn running(status: &Status, facts: Option<&ReplicaFacts>) -> Self {
+        let info = &status.info;
+        let config = Config::decode(&status.config).unwrap_or_default();
+        let mut state: Vec<_> = state_words(info.state).collect();
+        let (name, uuid, size) = (info.name.clone(), info.uuid, info.size);
+        let Some(facts) = facts else {
+            return Self { name, uuid, size, state, legs: Vec::new(), tie_break: None, problem: None, running: None };
+        };
+        let slots = facts.legs.iter().take(facts.slots.min(STOR_MAX_LEGS) as usize);
+        let legs: Vec<_> = (0..).zip(slots).map(|(slot, leg)| leg_view(Some(slot), leg, status)).collect();
+        let tie_break = facts.legs.get(TIE_BREAK).filter(|leg| !leg.uuid.is_nil());
+        let tie_break = tie_break.map(|leg| leg_view(None, leg, status));
+        let rebuilding = legs.iter().any(|leg| matches!(leg.state, "rebuilding" | "joining"));
+        let words = [
+            ("stopped", facts.stop != 0),
+            ("degraded", legs.iter().any(|leg| leg.state != "in-sync")),
+            ("rebuilding", rebuilding),
+            ("no-tie-break", tie_break.as_ref().is_some_and(|leg| leg.state != "present")),
+        ];
+        state.extend(words.iter().filter(|(_, is)| *is).map(|(word, _)| word));
+        let percent = u128::from(facts.position.0) * 100;
+        let percent = percent.checked_div(u128::from(size.0)).unwrap_or(0).min(100);
+        let running = Running {
+            device: info.path(),
+            engine: info.engine.clone(),
+            open_count: info.open_count,
+            stopped: stop_word(facts.stop.into()),
+            epoch: facts.epoch,
+            lineage: facts.lineage,
+            events: facts.events,
+            chunk_size: facts.chunk_size,
+            chunks: facts.chunks,
+            dirty: facts.dirty,
+            needed: facts.needed,
+            copied: facts.copied,
+            rebuilt_percent: rebuilding.then(|| u64::try_from(percent).unwrap_or(100)),
+            waiting: facts.waiting,
+            memory: facts.memory,
+            prefer: config.prefer.and_then(|lower| status.lowers.get(lower as usize)).map(|lower| path(&lower.disk)),
+            resync_rate: config.resync_rate,
+        };
+        Self { name, uuid, size, state, legs, tie_break, problem: None, running: Some(running) }
+    }
+
+    /// One that is only on its devices.
+    pub(super) fn found(group: &Group) -> Self {
+        let plan = group.plan(Consent::Safe);
+        let planned = |plan: &Plan, index: usize| {
+            let place = plan.legs.get(index).and_then(|leg| leg.place);
+            place.is_some_and(|place| plan.entitled.has(place))
+        };
+        let leg = |slot: u32| {
+            let index = group.legs.iter().position(|leg| leg.slot() == Some(slot as usize));
+            let leg = index.and_then(|index| Some((index, group.legs.get(index)?)));
+            let record = group.legs.iter().find_map(|leg| leg.record.as_ref().ok());
+            let member = record.and_then(|(record, _)| record.member.get(slot as usize));
+            let entitled = leg.map(|(index, _)| match &plan {
+                Ok(plan) => Some(planned(plan, index)),
+                Err(_) => None,
+            });
+            let own = leg.map(|(_, leg)| leg.uuid()).or(member.map(|uuid| Uuid::from_bytes(*uuid)));
+            LegView {
+                slot: Some(slot),
+                uuid: own.filter(|uuid| !uuid.is_nil()),
+                device: leg.map(|(_, leg)| leg.device.path.clone()),
+                state: match entitled {
+                    Some(Some(true)) => "in-sync",
+                    Some(Some(false)) => "behind",
+                    Some(None) => "unknown",
+                    None => "missing",
+                },
+                votes: record.is_some_and(|(record, _)| record.voters().has(slot as usize)),
+                read: false,
+                read_errors: 0,
+                write_errors: 0,
+                repaired: 0,
+            }
+        };
+        let tie_break = group.tie_break.as_ref().map(|tie_break| LegView {
+            slot: None,
+            uuid: Some(Uuid::from_bytes(tie_break.record.device)),
+            device: Some(tie_break.device.path.clone()),
+            state: "present",
+            votes: tie_break.record.voters().has(TIE_BREAK),
+            read: false,
+            read_errors: 0,
+            write_errors: 0,
+            repaired: 0,
+        });
+        Self {
+            name: group.name(),
+            uuid: group.uuid,
+            size: group.size(),
+            state: vec!["inactive"],
+            legs: (0..group.slots()).map(leg).collect(),
+            tie_break,
+            problem: plan.err().map(|error| error.cause),
+            running: None,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! What can be typed about replicas.
+
+use super::Change;
+use clap::{Args, Subcommand};
+use libstor::{size, Bytes, Uuid};
+use std::path::PathBuf;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Replica {
+    /// List the replicas, those included that are not assembled
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show a replica: its membership, its bitmap, its legs
+    Show {
+        #[command(flatten)]
+        replica: ReplicaName,
+    },
+    /// Tell in which state the legs of assembled replicas are
+    Status {
+        /// Name, UUID or node of a replica; all that are assembled if not given
+        replica: Option<String>,
+    },
+    /// Look for legs and tie-breaks of replicas, and tell what each says of itself
+    Scan {
+        /// Where to look; on all block devices if not given
+        #[arg(value_name = "DEVICE")]
+        devices: Vec<PathBuf>,
+    },
+    #[command(flatten)]
+    Change(ReplicaChange),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReplicaChange {
+    /// Make a replica of block devices, and assemble it; what they hold is lost
+    ///
+    /// The volume has what the first leg has behind its metadata; to the others that is copied, since nobody knows whether they
+    /// are equal. A device that holds something (a file system, a partition table, RAID, LVM, a pool) is refused unless --force is
+    /// given.
+    Create {
+        /// Its name: letters, digits and . _ + -, a letter or digit first, at most 32 characters
+        name: String,
+        /// Its legs, 1 to 16
+        #[arg(required = true, value_name = "LEG")]
+        legs: Vec<PathBuf>,
+        /// Have a device that votes and has no data, of at least 12K: with two legs, either of them starts with it alone
+        #[arg(long, value_name = "DEVICE")]
+        tie_break: Option<PathBuf>,
+        /// Its size, a multiple of 4K; what the smallest leg has if not given
+        #[arg(long, value_parser = size::parse)]
+        size: Option<Bytes>,
+        /// What a bit of the write-intent bitmap stands for, a power of two; 64M or more if not given
+        #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+        chunk: Option<Bytes>,
+        /// Its UUID; a random one if not given
+        #[arg(long)]
+        uuid: Option<Uuid>,
+        /// Copy nothing: the legs are equal already, such as new disks that are all zeros
+        #[arg(long)]
+        assume_clean: bool,
+        /// Lose what the devices hold
+        #[arg(long)]
+        force: bool,
+        /// Do not assemble it
+        #[arg(long)]
+        inactive: bool,
+        /// Succeed if a replica of this name is on these devices already; fail if it differs
+        #[arg(long)]
+        if_missing: bool,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Start a replica from the legs that are there, or give one that runs those that are there again
+    ///
+    /// What is on the legs says who has the data. If too few are there to know that, or two have gone on without each other, it is refused,
+    /// and both sides are told. With --force it starts from what that leg has: what only others have is lost.
+    Assemble {
+        #[command(flatten)]
+        replica: ReplicaName,
+        /// Look for its legs on these devices only
+        #[arg(value_name = "DEVICE")]
+        devices: Vec<PathBuf>,
+        /// Start from what this leg has, whatever others have besides
+        #[arg(long, value_name = "LEG")]
+        force: Option<PathBuf>,
+        /// Refuse writes
+        #[arg(long)]
+        read_only: bool,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Take a replica from the kernel; nothing is lost
+    Stop {
+        #[command(flatten)]
+        replica: ReplicaName,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Change what an assembled replica does; it is forgotten when that is stopped
+    Set {
+        #[command(flatten)]
+        replica: ReplicaName,
+        /// Read from this leg if possible; none is from any
+        #[arg(long, value_name = "LEG")]
+        prefer: Option<String>,
+        /// How much a rebuild takes in a second at most; 0 is as much as there is
+        #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+        resync_rate: Option<Bytes>,
+        #[command(flatten)]
+        change: Change,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplicaName {
+    /// Name or UUID of the replica
+    pub(crate) replica: String,
+}

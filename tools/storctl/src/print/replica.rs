@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Answers about replicas.
+
+use super::Printer;
+use crate::table::{self, Align::*};
+use libstor::linear::exact;
+use libstor::replica::{FoundLeg, LegView, ReplicaChange, ReplicaView, Running};
+use libstor::size::Iec;
+use libstor::{Bytes, Uuid};
+use serde::Serialize;
+use std::io;
+use std::path::Path;
+
+/// Its state, with how far a rebuild is.
+fn state(replica: &ReplicaView) -> String {
+    let percent = replica.running.as_ref().and_then(|running| running.rebuilt_percent);
+    let word = |word: &&str| match (*word, percent) {
+        ("rebuilding", Some(percent)) => format!("rebuilding {percent}%"),
+        (word, _) => word.to_string(),
+    };
+    if replica.state.is_empty() {
+        return "running".into();
+    }
+    replica.state.iter().map(word).collect::<Vec<_>>().join(",")
+}
+
+/// Why it has stopped, and what to do.
+fn stopped(word: &str) -> &str {
+    match word {
+        "quorum" => "too few of those who vote could be told of a change: writes fail, reads go on. Bring them back, and assemble it again",
+        "no-leg" => "the last leg that has all of the data failed: bring it back, and assemble it again",
+        "end" => "the membership was changed as often as it can be: copy it to a new replica",
+        other => other,
+    }
+}
+
+fn slot(leg: &LegView) -> String {
+    leg.slot.map_or("tie-break".into(), |slot| slot.to_string())
+}
+
+fn path(path: Option<&Path>) -> String {
+    path.map_or("-".into(), |path| path.display().to_string())
+}
+
+fn yes(is: bool) -> String {
+    if is { "yes" } else { "no" }.into()
+}
+
+fn dash(value: Option<impl ToString>) -> String {
+    value.map_or("-".into(), |value| value.to_string())
+}
+
+/// Enough of a lineage to tell it from others.
+fn short(lineage: Uuid) -> String {
+    lineage.simple().to_string().chars().take(8).collect()
+}
+
+fn members(replica: &ReplicaView) -> impl Iterator<Item = &LegView> {
+    replica.legs.iter().chain(&replica.tie_break)
+}
+
+fn running_facts(replica: &ReplicaView, running: &Running) -> Vec<(&'static str, String)> {
+    let rate = match running.resync_rate {
+        0 => "as fast as it can".into(),
+        rate => format!("at most {} a second", Iec(Bytes(rate))),
+    };
+    let chunk = Iec(running.chunk_size);
+    let mut facts = vec![
+        ("device", running.device.clone()),
+        ("engine", running.engine.clone().unwrap_or("none: all I/O fails until 'storctl engine switch'".into())),
+        ("open", running.open_count.to_string()),
+        ("epoch", format!("{} of lineage {}", running.epoch, short(running.lineage))),
+        ("events", running.events.to_string()),
+        (
+            "bitmap",
+            format!("{} of {} chunks of {chunk} dirty, {} needed", running.dirty, running.chunks, running.needed),
+        ),
+        ("copied", Iec(running.copied).to_string()),
+        ("rebuild", rate),
+        (
+            "reads from",
+            running.prefer.as_ref().map_or("any leg".into(), |leg| format!("{} if possible", leg.display())),
+        ),
+        ("waiting", format!("{} requests", running.waiting)),
+        ("memory", Iec(running.memory).to_string()),
+    ];
+    facts.extend(running.stopped.map(|word| ("stopped", stopped(word).into())));
+    facts.extend(replica.problem.clone().map(|problem| ("problem", problem)));
+    facts
+}
+
+impl Printer<'_> {
+    pub(crate) fn replicas(&mut self, replicas: &[ReplicaView]) -> io::Result<()> {
+        if self.json {
+            return self.replica_list(replicas);
+        }
+        let heads =
+            [("NAME", Left), ("DEVICE", Left), ("SIZE", Right), ("STATE", Left), ("IN SYNC", Left), ("LEGS", Left)];
+        let row = |replica: &ReplicaView| {
+            let synced = replica.legs.iter().filter(|leg| leg.state == "in-sync").count();
+            let devices: Vec<_> = replica.legs.iter().map(|leg| path(leg.device.as_deref())).collect();
+            [
+                replica.name.clone(),
+                replica.running.as_ref().map_or("-".into(), |running| running.device.clone()),
+                Iec(replica.size).to_string(),
+                state(replica),
+                format!("{synced} of {}", replica.legs.len()),
+                devices.join(","),
+            ]
+        };
+        table::write(self.out, heads, &replicas.iter().map(row).collect::<Vec<_>>())?;
+        for replica in replicas {
+            if let Some(problem) = &replica.problem {
+                writeln!(self.out, "replica {}: {problem}", replica.name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn replica_list(&mut self, replicas: &[ReplicaView]) -> io::Result<()> {
+        #[derive(Serialize)]
+        struct Replicas<'a> {
+            replicas: &'a [ReplicaView],
+        }
+        self.document(Replicas { replicas })
+    }
+
+    pub(crate) fn replica(&mut self, replica: &ReplicaView) -> io::Result<()> {
+        #[derive(Serialize)]
+        struct Replica<'a> {
+            replica: &'a ReplicaView,
+        }
+        if self.json {
+            return self.document(Replica { replica });
+        }
+        let mut facts = vec![
+            ("name", replica.name.clone()),
+            ("uuid", replica.uuid.to_string()),
+            ("size", exact(replica.size)),
+            ("state", state(replica)),
+        ];
+        match &replica.running {
+            Some(running) => facts.extend(running_facts(replica, running)),
+            None => facts.extend(replica.problem.clone().map(|problem| ("problem", problem))),
+        }
+        for (name, value) in facts {
+            writeln!(self.out, "{name:10}  {value}")?;
+        }
+        writeln!(self.out)?;
+        let heads =
+            [("SLOT", Left), ("DEVICE", Left), ("STATE", Left), ("VOTES", Left), ("READ", Left), ("UUID", Left)];
+        let row = |leg: &LegView| {
+            [
+                slot(leg),
+                path(leg.device.as_deref()),
+                leg.state.into(),
+                yes(leg.votes),
+                if leg.slot.is_some() { yes(leg.read) } else { "-".into() },
+                dash(leg.uuid),
+            ]
+        };
+        table::write(self.out, heads, &members(replica).map(row).collect::<Vec<_>>())
+    }
+
+    pub(crate) fn replica_states(&mut self, replicas: &[ReplicaView]) -> io::Result<()> {
+        if self.json {
+            return self.replica_list(replicas);
+        }
+        let heads = [
+            ("REPLICA", Left),
+            ("STATE", Left),
+            ("SLOT", Left),
+            ("DEVICE", Left),
+            ("LEG", Left),
+            ("READ ERRORS", Right),
+            ("WRITE ERRORS", Right),
+            ("REPAIRED", Right),
+        ];
+        let row = |replica: &ReplicaView, leg: &LegView| {
+            [
+                replica.name.clone(),
+                state(replica),
+                slot(leg),
+                path(leg.device.as_deref()),
+                leg.state.into(),
+                leg.read_errors.to_string(),
+                leg.write_errors.to_string(),
+                leg.repaired.to_string(),
+            ]
+        };
+        let rows = replicas.iter().flat_map(|replica| members(replica).map(move |leg| row(replica, leg)));
+        table::write(self.out, heads, &rows.collect::<Vec<_>>())?;
+        for replica in replicas {
+            if let Some(word) = replica.running.as_ref().and_then(|running| running.stopped) {
+                writeln!(self.out, "replica {} has stopped: {}", replica.name, stopped(word))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn found_legs(&mut self, found: &[FoundLeg]) -> io::Result<()> {
+        #[derive(Serialize)]
+        struct Devices<'a> {
+            devices: &'a [FoundLeg],
+        }
+        if self.json {
+            return self.document(Devices { devices: found });
+        }
+        let heads = [
+            ("DEVICE", Left),
+            ("REPLICA", Left),
+            ("SLOT", Left),
+            ("IN SYNC", Left),
+            ("EVENTS", Right),
+            ("EPOCH", Right),
+            ("LINEAGE", Left),
+            ("STATE", Left),
+            ("PROBLEM", Left),
+        ];
+        let row = |one: &FoundLeg| {
+            [
+                one.path.display().to_string(),
+                dash(one.replica.as_ref()),
+                if one.role == Some("tie-break") { "tie-break".into() } else { dash(one.slot) },
+                one.entitled.map_or("-".into(), yes),
+                dash(one.events),
+                dash(one.epoch),
+                one.lineage.map_or("-".into(), short),
+                if one.state.is_empty() { "-".into() } else { one.state.join(",") },
+                dash(one.problem.as_ref()),
+            ]
+        };
+        table::write(self.out, heads, &found.iter().map(row).collect::<Vec<_>>())
+    }
+
+    pub(crate) fn replica_change(&mut self, change: &ReplicaChange) -> io::Result<()> {
+        if self.json {
+            return self.document(change);
+        }
+        writeln!(self.out, "{}", change.text)
+    }
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Commands about replicas: what was typed is handed to libstor, and what it answers to the printer.
+
+use crate::args::{Replica, ReplicaChange};
+use crate::print::Printer;
+use crate::{connect, Stop};
+use libstor::replica::{Assemble, NewReplica, ReplicaChange as Answer};
+use libstor::{Error, Kind, Result};
+
+pub(crate) fn replica(request: &Replica, printer: &mut Printer<'_>) -> std::result::Result<(), Stop> {
+    match request {
+        Replica::List => printer.replicas(&connect(false)?.replicas()?)?,
+        Replica::Show { replica } => printer.replica(&connect(false)?.show_replica(&replica.replica)?)?,
+        Replica::Status { replica } => {
+            printer.replica_states(&connect(false)?.replica_states(replica.as_deref())?)?;
+        }
+        Replica::Scan { devices } => printer.found_legs(&connect(false)?.scan_replicas(devices)?)?,
+        Replica::Change(request) => printer.replica_change(&change(request)?)?,
+    }
+    Ok(())
+}
+
+fn change(request: &ReplicaChange) -> Result<Answer> {
+    match request {
+        ReplicaChange::Create {
+            name,
+            legs,
+            tie_break,
+            size,
+            chunk,
+            uuid,
+            assume_clean,
+            force,
+            inactive,
+            if_missing,
+            change,
+        } => connect(change.dry_run)?.create_replica(&NewReplica {
+            name: name.clone(),
+            uuid: *uuid,
+            legs: legs.clone(),
+            tie_break: tie_break.clone(),
+            size: *size,
+            chunk: *chunk,
+            assume_clean: *assume_clean,
+            force: *force,
+            if_missing: *if_missing,
+            inactive: *inactive,
+        }),
+        ReplicaChange::Assemble { replica, devices, force, read_only, change } => {
+            let how = Assemble { devices: devices.clone(), force: force.clone(), read_only: *read_only };
+            connect(change.dry_run)?.assemble_replica(&replica.replica, &how)
+        }
+        ReplicaChange::Stop { replica, change } => connect(change.dry_run)?.stop_replica(&replica.replica),
+        ReplicaChange::Set { replica, prefer, resync_rate, change } => {
+            if prefer.is_none() && resync_rate.is_none() {
+                return Err(Error::new(Kind::Usage, "nothing is to be set").help("see 'storctl replica set --help'"));
+            }
+            connect(change.dry_run)?.set_replica(&replica.replica, prefer.as_deref(), *resync_rate)
+        }
+    }
+}
