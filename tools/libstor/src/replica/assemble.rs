@@ -51,7 +51,7 @@ impl Stor {
         let mut found = scan(self.system.as_ref(), &how.devices)?;
         let troubles = std::mem::take(&mut found.troubles);
         let group = match self.running_or_none(name)? {
-            Some(info) => found.find(&info.uuid.to_string())?,
+            Some(info) => found.find(&info.uuid.to_string()).map_err(|error| strange(error, name, how))?,
             None => named(found, name, how)?,
         };
         let named: Vec<_> =
@@ -85,9 +85,9 @@ impl Stor {
             if self.system.busy(device) {
                 return Err(busy(device, self.system.user(device)).errno(Errno::EBUSY));
             }
-            if device.read_only && !how.read_only {
-                let cause = format!("{} is read-only", device.path.display());
-                return Err(Error::new(Kind::Unfit, cause).help("use --read-only"));
+            if device.read_only {
+                let cause = format!("{} is read-only, and a start has to be written down on it", device.path.display());
+                return Err(Error::new(Kind::Unfit, cause).help("make it writable, or name the other devices only"));
             }
         }
         let what = format!("{}{}", legs(&group, &plan), lost.map(|lost| format!("; {lost}")).unwrap_or_default());
@@ -149,14 +149,21 @@ impl Stor {
 
 /// The group of this name; that there is only a tie-break is told.
 fn named(found: Scan, name: &str, how: &Assemble) -> Result<Group> {
-    let group = found.find(name).map_err(|error| match how.devices.is_empty() {
-        true => error,
-        false => Error { cause: format!("none of these devices is of a replica {name}"), ..error },
-    })?;
+    let group = found.find(name).map_err(|error| strange(error, name, how))?;
     if group.legs.is_empty() {
         return Err(explain(&group, Refusal::NoLegs));
     }
     Ok(group)
+}
+
+/// There is no such replica, or not on the devices that were named.
+fn strange(error: Error, name: &str, how: &Assemble) -> Error {
+    match error.kind {
+        Kind::NotFound if !how.devices.is_empty() => {
+            Error { cause: format!("none of these devices is a leg of a replica {name}"), ..error }
+        }
+        _ => error,
+    }
 }
 
 /// What the kernel gets.

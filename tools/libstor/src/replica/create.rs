@@ -127,7 +127,7 @@ impl Stor {
         let mut found = scan(self.system.as_ref(), &[])?;
         if new.force && !new.if_missing {
             // What is lost is not in the way.
-            found.groups.retain(|group| group.devices().any(|device| !numbers.contains(&device.number)));
+            found.groups.retain(|group| group.legs.iter().any(|leg| !numbers.contains(&leg.device.number)));
         }
         let volumes = self.active_volumes()?;
         let exists = |cause: String| Error::new(Kind::Exists, cause).errno(Errno::EEXIST);

@@ -150,7 +150,7 @@ pub(super) fn refused(errno: Errno) -> Error {
             Error::new(Kind::Exists, "a volume of this name or UUID is in the kernel").help("see 'storctl volume list'")
         }
         Errno::EBUSY => Error::new(Kind::Busy, "a leg is in use").help("stop what uses it"),
-        Errno::EROFS => Error::new(Kind::Unfit, "a leg is read-only").help("use --read-only"),
+        Errno::EROFS => Error::new(Kind::Unfit, "a leg is read-only").help("make it writable"),
         Errno::EOPNOTSUPP => Error::new(Kind::Unfit, "the engine has no target replica, or a leg is zoned")
             .help("load an engine that has it"),
         Errno::ELOOP => Error::new(Kind::Usage, "a leg stands on the replica itself"),

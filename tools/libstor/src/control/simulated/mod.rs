@@ -478,7 +478,7 @@ impl Control for Simulated {
             let (mut replica, mut began) = (None, Vec::new());
             let (lowers, segments, thin) = match create.pool {
                 None if create.target == crate::replica::REPLICA => {
-                    let (lowers, started, events) = state.replica(&create.table, create.read_only, None)?;
+                    let (lowers, started, events) = state.replica(&create.table, None)?;
                     (replica, began) = (Some(started), events);
                     (lowers, Vec::new(), None)
                 }
@@ -558,7 +558,7 @@ impl Control for Simulated {
             let (mut replica, mut changes) = (None, Vec::new());
             let (lowers, segments, thin) = match &volume.thin {
                 None if volume.replica.is_some() => {
-                    let (lowers, went_on, events) = state.replica(table, volume.read_only, Some(&volume))?;
+                    let (lowers, went_on, events) = state.replica(table, Some(&volume))?;
                     (replica, changes) = (Some(went_on), events);
                     (lowers, Vec::new(), None)
                 }

@@ -6,7 +6,7 @@
 use super::{Simulated, State, Volume};
 use crate::control::replica::{LegFacts, ReplicaFacts};
 use crate::control::{Answer, Table};
-use crate::device::{Device, Number, Plain};
+use crate::device::{Number, Plain};
 use crate::pool::area::Area;
 use crate::replica::config::Config;
 use crate::replica::leg::{self, at, Leg};
@@ -64,11 +64,6 @@ impl Members {
         let tie_break = self.tie_break.as_ref().filter(|own| own.record.device == *uuid).map(|_| self.legs.len());
         leg.or(tie_break).and_then(|index| u32::try_from(index).ok())
     }
-
-    /// All devices, in the order of the table.
-    fn devices(&self) -> impl Iterator<Item = &Device> {
-        self.legs.iter().map(|leg| &leg.device).chain(self.tie_break.iter().map(|own| &own.device))
-    }
 }
 
 impl State {
@@ -94,7 +89,7 @@ impl State {
     }
 
     /// Starts a replica, or lets one that runs go on with another table.
-    pub(super) fn replica(&mut self, table: &Table<'_>, read_only: bool, of: Option<&Volume>) -> Answer<Started> {
+    pub(super) fn replica(&mut self, table: &Table<'_>, of: Option<&Volume>) -> Answer<Started> {
         let config = Config::decode(table.config).ok_or(Errno::EINVAL)?;
         let most = STOR_MAX_LEGS as usize + usize::from(config.tie_break);
         if table.lowers.is_empty() || table.lowers.len() > most {
@@ -108,7 +103,8 @@ impl State {
             return Err(Errno::EINVAL);
         }
         for lower in table.lowers.iter().filter(|lower| !old.contains(&lower.number)) {
-            self.usable(lower, read_only, of)?;
+            // A start is written down, even that of a volume that refuses writes.
+            self.usable(lower, false, of)?;
         }
         let members = self.members(&lowers, &config)?;
         let first = members.legs.first().ok_or(Errno::EINVAL)?;
@@ -215,12 +211,7 @@ impl State {
         let before = old.map(|old| &old.facts);
         for leg in &mut facts.legs {
             leg.lower = members.lower(leg.uuid.as_bytes());
-            let was = before.and_then(|old| old.legs.iter().find(|old| old.uuid == leg.uuid));
-            let gone = leg.lower.and_then(|lower| members.devices().nth(lower as usize));
-            let gone = gone.is_some_and(|device| self.gone(device.number));
-            if leg.lower.is_some()
-                && (gone || was.is_some_and(|was| was.state & STOR_LEG_FAILED != 0) && !run.has(leg.uuid))
-            {
+            if leg.lower.is_some() && !run.has(leg.uuid) {
                 leg.state |= STOR_LEG_FAILED;
             }
         }

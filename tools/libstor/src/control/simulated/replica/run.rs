@@ -224,7 +224,7 @@ impl Run {
         let (record, intent) = (keeper.record(), &keeper.intent);
         let geometry = intent.geometry();
         let chunk = u64::from(geometry.chunk_bytes());
-        let count = |is: &dyn Fn(u64) -> bool| (0..geometry.chunks()).filter(|chunk| is(*chunk)).count() as u64;
+        let needed = std::iter::successors(intent.next_needed(0), |chunk| intent.next_needed(chunk + 1));
         let first = intent.next_needed(0);
         let legs = record.member.iter().enumerate().map(|(place, uuid)| {
             let bits = [
@@ -250,8 +250,8 @@ impl Run {
             events: intent.header().events.get(),
             chunk_size: Bytes(chunk),
             chunks: geometry.chunks(),
-            dirty: count(&|chunk| intent.is_set(chunk)),
-            needed: count(&|chunk| intent.next_needed(chunk) == Some(chunk)),
+            dirty: (0..geometry.chunks()).filter(|chunk| intent.is_set(*chunk)).count() as u64,
+            needed: needed.count() as u64,
             copied: Bytes(at(self.copied)),
             position: Bytes(first.map_or(0, |first| at(geometry.sectors_of(first).0))),
             waiting: 0,
