@@ -80,6 +80,9 @@ impl Stor {
                 .help("rename that: storctl volume rename")
                 .errno(Errno::EEXIST));
         }
+        if let Some((cause, help)) = group.legs.iter().find_map(Leg::misfit) {
+            return Err(Error::new(Kind::Unfit, cause).help(help));
+        }
         let Start { force, plan, lost } = self.decide(&group, how)?;
         for device in group.devices() {
             if self.system.busy(device) {

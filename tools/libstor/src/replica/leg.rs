@@ -144,6 +144,18 @@ impl Leg {
         }
     }
 
+    /// Why it cannot be used, though its superblock can: one that Stor has made has room for all of it.
+    pub(crate) fn misfit(&self) -> Option<(String, &'static str)> {
+        let path = self.device.path.display();
+        if self.superblock.bitmap().is_none() {
+            return Some((format!("{path} has no write-intent bitmap"), "add one: mdadm --grow --bitmap=internal"));
+        }
+        let geometry = self.header.as_ref().map(|(_, geometry)| geometry);
+        let no_room = record_places(&self.superblock, geometry).is_err();
+        let help = "copy the data to a replica that Stor has made";
+        no_room.then(|| (format!("{path} has no room for the membership record before its data"), help))
+    }
+
     /// The array's UUID.
     pub(crate) fn array(&self) -> Uuid {
         Uuid::from_bytes(self.superblock.set_uuid)

@@ -20,7 +20,7 @@ pub(crate) const SIZE_MIN: u64 = 12288;
 /// What it begins with.
 const SIGNPOST: &[u8] =
     b"This device is the tie-break of a Stor replica. It holds no data, only a vote: see 'storctl replica scan'. \
-Give it up by 'wipefs --all' and zeros over its first 12 KiB, and never while the replica has lost a leg.\n";
+Zeros over its first 12 KiB make it none; never do that while the replica lacks a leg.\n";
 
 /// A tie-break that was read.
 #[derive(Debug)]

@@ -280,7 +280,7 @@ impl Printer<'_> {
         for (name, value) in facts {
             writeln!(self.out, "{name:10}  {value}")?;
         }
-        if detail.thin.is_some() {
+        if detail.thin.is_some() || entry.target == "replica" {
             return Ok(());
         }
         writeln!(self.out)?;

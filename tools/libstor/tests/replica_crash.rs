@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Power cuts at every step of making a replica, on new disks and on those of an older one: what was made starts with one source for
+//! all, or it is refused; and it can be made again.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "pool/cut.rs"]
+mod cut;
+#[path = "../../../kmod/pure/tests/thin/rng.rs"]
+mod rng;
+
+use cut::{copy, devices, reboot, Machine, Power};
+use libstor::replica::{Assemble, NewReplica};
+use libstor::{Kind, Simulated, Stor, Uuid};
+use std::path::{Path, PathBuf};
+
+const STATE: &str = r#"{"engines":[{"version":"0.1.0","active":true}],"devices":[{"path":"/dev/vda","size":4194304},
+    {"path":"/dev/vdb","size":4194304},{"path":"/dev/vdc","size":4194304},{"path":"/dev/vdd","size":1048576}]}"#;
+
+fn scratch(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("replica-crash-{}-{name}.json", std::process::id()))
+}
+
+fn stor(state: &Path) -> Stor {
+    Stor::connect(Box::new(Simulated::open(state).unwrap())).unwrap()
+}
+
+fn new(uuid: u128) -> NewReplica {
+    NewReplica {
+        name: "data".into(),
+        uuid: Some(Uuid::from_u128(uuid)),
+        legs: ["/dev/vda", "/dev/vdb", "/dev/vdc"].map(PathBuf::from).to_vec(),
+        tie_break: Some("/dev/vdd".into()),
+        force: true,
+        ..NewReplica::default()
+    }
+}
+
+/// The new replica in what a cut has left; whether it starts.
+fn starts(stor: &Stor, what: &str) -> bool {
+    let all = stor.replicas().unwrap_or_else(|error| panic!("{what}: {error}"));
+    let Some(found) = all.iter().find(|replica| replica.uuid == Uuid::from_u128(2)) else { return false };
+    match stor.assemble_replica(&found.uuid.to_string(), &Assemble::default()) {
+        Ok(change) => {
+            let view = change.replica.unwrap();
+            let synced = view.legs.iter().filter(|leg| leg.state == "in-sync").count();
+            // The source is the one whose superblock was written last: without it nothing starts.
+            assert!(view.legs.iter().all(|leg| leg.slot != Some(0) || leg.state == "in-sync"), "{what}: {view:#?}");
+            assert!(synced > 0, "{what}: {view:#?}");
+            stor.stop_replica(&found.uuid.to_string()).unwrap();
+            true
+        }
+        Err(error) => {
+            assert!(matches!(error.kind, Kind::Failure | Kind::NotFound), "{what}: {error}");
+            false
+        }
+    }
+}
+
+fn cut_at_every_step(name: &str, before: impl Fn(&Stor)) {
+    let (base, state) = (scratch(&format!("{name}-base")), scratch(name));
+    Simulated::create(&base, STATE).unwrap();
+    before(&stor(&base));
+    reboot(&base);
+    let mut started = 0;
+    for step in 1.. {
+        copy(&base, &state);
+        let what = format!("{name}, cut at step {step}");
+        let power = Power::new(step, step);
+        let machine = Machine { kernel: Simulated::open(&state).unwrap(), power: power.clone() };
+        let done = Stor::connect(Box::new(machine)).unwrap().create_replica(&new(2));
+        let steps = power.borrow().steps;
+        if !power.borrow().off {
+            done.unwrap();
+            println!("{name}: {steps} steps, {started} cuts after which it starts");
+            break;
+        }
+        reboot(&state);
+        started += u32::from(starts(&stor(&state), &what));
+        let again = stor(&state).create_replica(&new(2)).unwrap_or_else(|error| panic!("{what}, again: {error}"));
+        assert!(again.replica.unwrap().state.is_empty(), "{what}");
+    }
+    assert!(started > 0, "{name}");
+    for path in [&base, &state] {
+        let _ = (std::fs::remove_file(path), std::fs::remove_dir_all(devices(path)));
+    }
+}
+
+#[test]
+fn a_replica_is_made_whole_or_not() {
+    cut_at_every_step("new", |_| {});
+}
+
+#[test]
+fn a_replica_is_made_of_the_disks_of_another() {
+    cut_at_every_step("old", |stor| {
+        stor.create_replica(&new(1)).unwrap();
+        stor.stop_replica("data").unwrap();
+    });
+}
