@@ -111,7 +111,12 @@ impl Stor {
         let config = config.encode();
         let table = Table { size, lowers: &lowers, config: &config };
         let create = Create { uuid, name: &name, target: REPLICA, read_only: how.read_only, table, pool: None };
-        let node = self.system.create(&create).map_err(refused)?;
+        let node = self.system.create(&create).map_err(|errno| match errno {
+            Errno::EOPNOTSUPP if how.read_only => {
+                refused(errno).help("load an engine that has it; none needs --read-only")
+            }
+            errno => refused(errno),
+        })?;
         let text = format!("replica {name} assembled: /dev/stor{}, {}, {what}", node.index, Iec(size));
         Ok(ReplicaChange { changed: true, dry_run: false, replica: self.view_replica(uuid).ok(), text })
     }

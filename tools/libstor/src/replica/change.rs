@@ -77,7 +77,16 @@ impl Stor {
             let text = format!("replica {} would be changed: it {said}", info.name);
             return Ok(ReplicaChange { changed: true, dry_run: true, replica: self.view_running(&info).ok(), text });
         }
-        let lowers = self.reopen(&status)?;
+        let (mut lowers, tie_break, kept) = self.reopen(&status)?;
+        if lowers.len() + usize::from(tie_break.is_some()) < status.lowers.len() {
+            // The numbers of the others have changed; the leg that is preferred is there.
+            let preferred =
+                config.prefer.and_then(|prefer| status.lowers.get(prefer as usize)).map(|lower| lower.number);
+            config.prefer =
+                lowers.iter().position(|leg| Some(leg.number) == preferred).and_then(|at| u32::try_from(at).ok());
+        }
+        config.tie_break = kept.tie_break;
+        lowers.extend(tie_break);
         let config = config.encode();
         let table = Table { size: info.size, lowers: &lowers, config: &config };
         self.system.reload(info.uuid, &table, false).map_err(refused)?;

@@ -145,21 +145,28 @@ pub(super) fn explain(group: &Group, refusal: Refusal) -> Error {
 
 /// What the kernel's refusal of a replica means, after what can be planned here was planned.
 pub(super) fn refused(errno: Errno) -> Error {
-    let error = match errno {
-        Errno::EEXIST => {
-            Error::new(Kind::Exists, "a volume of this name or UUID is in the kernel").help("see 'storctl volume list'")
-        }
-        Errno::EBUSY => Error::new(Kind::Busy, "a leg is in use").help("stop what uses it"),
-        Errno::EROFS => Error::new(Kind::Unfit, "a leg is read-only").help("make it writable"),
-        Errno::EOPNOTSUPP => Error::new(Kind::Unfit, "the engine has no target replica, or a leg is zoned")
-            .help("load an engine that has it"),
-        Errno::ELOOP => Error::new(Kind::Usage, "a leg stands on the replica itself"),
-        Errno::E2BIG => Error::new(Kind::Usage, "there are too many volumes or devices"),
-        Errno::ENOTBLK | Errno::EBADF => Error::new(Kind::Unfit, "a leg is no block device any more"),
-        Errno::ESTALE => Error::new(Kind::Failure, "the kernel found something else on the legs than was found here")
-            .help("run it again; see 'storctl replica scan'"),
-        errno => return errno.into(),
-    };
+    let error =
+        match errno {
+            Errno::EEXIST => Error::new(Kind::Exists, "a volume of this name or UUID is in the kernel")
+                .help("see 'storctl volume list'"),
+            Errno::EBUSY => Error::new(Kind::Busy, "a leg is in use").help("stop what uses it"),
+            Errno::EROFS => Error::new(Kind::Unfit, "a leg is read-only").help("make it writable"),
+            Errno::EOPNOTSUPP => Error::new(Kind::Unfit, "the engine has no target replica, or a leg is zoned")
+                .help("load an engine that has it"),
+            Errno::ELOOP => Error::new(Kind::Usage, "a leg stands on the replica itself"),
+            Errno::E2BIG => Error::new(Kind::Usage, "there are too many volumes or devices"),
+            Errno::ENOTBLK | Errno::EBADF => Error::new(Kind::Unfit, "a leg is no block device any more"),
+            Errno::ESTALE | Errno::ENODATA => {
+                Error::new(Kind::Failure, "the kernel found something else on the legs than was found here")
+                    .help("run it again; see 'storctl replica scan', and the kernel log for the reason")
+            }
+            Errno::EILSEQ | Errno::EUCLEAN => Error::new(Kind::Failure, "the metadata of a leg is damaged, or is none")
+                .help("see 'storctl replica scan', and name the other devices only"),
+            Errno::EPROTO => Error::new(Kind::Unfit, "a leg has what the engine does not know, or no bitmap")
+                .help("use a newer engine"),
+            Errno::ENOSPC => Error::new(Kind::Unfit, "a leg is smaller than the replica"),
+            errno => return errno.into(),
+        };
     error.errno(errno)
 }
 

@@ -46,19 +46,16 @@ impl Stor {
             let text = format!("replica {} would get back {names}", info.name);
             return Ok(ReplicaChange { changed: true, dry_run: true, replica: self.view_running(info).ok(), text });
         }
-        let mut config = config(&status)?;
-        // The legs that it had come first, in the same order; the tie-break is the last.
-        let mut lowers = self.reopen(&status)?;
-        let old = config.tie_break.then(|| lowers.pop()).flatten();
+        let (mut lowers, own, mut config) = self.reopen(&status)?;
         for leg in legs.iter().filter(|leg| !known(&leg.device)) {
             lowers.push(self.system.open(&leg.device.path)?);
         }
-        let back = match tie_break {
-            Some(own) => Some(self.system.open(&own.device.path)?),
-            None => old,
+        let own = match tie_break {
+            Some(back) => Some(self.system.open(&back.device.path)?),
+            None => own,
         };
-        config.tie_break = back.is_some();
-        lowers.extend(back);
+        config.tie_break = own.is_some();
+        lowers.extend(own);
         let config = config.encode();
         let table = Table { size: status.info.size, lowers: &lowers, config: &config };
         self.system.reload(info.uuid, &table, false).map_err(refused)?;
@@ -66,14 +63,24 @@ impl Stor {
         Ok(ReplicaChange { changed: true, dry_run: false, replica: self.view_running(info).ok(), text })
     }
 
-    /// The lowers that a replica has.
-    pub(super) fn reopen(&self, status: &Status) -> Result<Vec<Device>> {
-        let open = |lower: &crate::volume::Lower| {
-            self.system
-                .find(lower.number, &lower.disk)
-                .map_err(|error| error.help("its device is gone: stop the replica and assemble it again to change it"))
-        };
-        status.lowers.iter().map(open).collect()
+    /// What a replica runs with: its legs, its tie-break, its configuration. What is gone cannot be named to the kernel, and is left out.
+    pub(super) fn reopen(&self, status: &Status) -> Result<(Vec<Device>, Option<Device>, Config)> {
+        let mut config = config(status)?;
+        let last = status.lowers.len().saturating_sub(1);
+        let (mut legs, mut tie_break, prefer) = (Vec::new(), None, config.prefer.take());
+        for (index, lower) in status.lowers.iter().enumerate().filter(|(_, lower)| !lower.gone) {
+            let device = self.system.find(lower.number, &lower.disk)?;
+            if config.tie_break && index == last {
+                tie_break = Some(device);
+                continue;
+            }
+            if prefer == u32::try_from(index).ok() {
+                config.prefer = u32::try_from(legs.len()).ok();
+            }
+            legs.push(device);
+        }
+        config.tie_break = tie_break.is_some();
+        Ok((legs, tie_break, config))
     }
 }
 

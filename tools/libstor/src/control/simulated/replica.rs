@@ -47,13 +47,11 @@ type Started = (Vec<Number>, Replica, Vec<(u32, u64)>);
 /// What the kernel says of a refusal of the planners.
 fn why(refusal: Refusal) -> Errno {
     match refusal {
-        Refusal::NoLegs | Refusal::OtherArray(_) | Refusal::Twice(..) | Refusal::Number(..) | Refusal::NoSuchLeg(_) => {
-            Errno::EINVAL
-        }
-        Refusal::TooMany(_) => Errno::E2BIG,
-        Refusal::Size { .. } | Refusal::BlockSize { .. } => Errno::EINVAL,
-        Refusal::End => Errno::EOVERFLOW,
-        _ => Errno::ESTALE,
+        Refusal::Quorum { .. } | Refusal::NoSource { .. } | Refusal::NoneInSync | Refusal::Foreign(_) => Errno::ENODATA,
+        Refusal::Apart(..) => Errno::ESTALE,
+        Refusal::Record(..) => Errno::EUCLEAN,
+        Refusal::NoLegs => Errno::EILSEQ,
+        _ => Errno::EINVAL,
     }
 }
 
