@@ -19,6 +19,7 @@ use stor_pure::pure::replica::record::{choose, Identity, Record};
 use stor_pure::pure::replica::set::{Set, TIE_BREAK};
 use stor_pure::pure::thin::crc::Portable;
 use stor_pure::pure::units::Sectors;
+use zerocopy::IntoBytes;
 
 const MIB: u64 = 1 << 20;
 
@@ -301,4 +302,58 @@ fn an_old_tie_break_has_no_vote() {
     assert_eq!(world.assemble(&[0, 2], None).unwrap_err().kind, Kind::Unfit);
     assert_eq!(world.assemble(&[0], None).unwrap_err().kind, Kind::Failure);
     assert_eq!(states(&world.assemble(&[], None).unwrap()), ["in-sync"; 2]);
+}
+
+/// Makes a leg one that md has made: without records and without Stor's mark.
+fn as_of_md(world: &World, index: usize, change: impl FnOnce(&mut Superblock)) {
+    world.change(index, |bytes| {
+        let mut superblock = read(bytes).0;
+        for place in record_places(&superblock, None).unwrap() {
+            bytes[place.0 as usize * 512..][..PAGE_SIZE].fill(0);
+        }
+        superblock.set_time(1_790_000_000, 0);
+        change(&mut superblock);
+        superblock.seal().unwrap();
+        bytes[4096..][..PAGE_SIZE].copy_from_slice(superblock.as_bytes());
+    });
+}
+
+#[test]
+fn legs_of_md_are_taken_over() {
+    let world = World::new("md", &[4 * MIB; 3]);
+    world.create(2, |new| (new.inactive, new.assume_clean) = (true, true)).unwrap();
+    (0..2).for_each(|index| as_of_md(&world, index, |_| {}));
+    // One that is missing may have gone on alone.
+    let error = world.assemble(&[1], None).unwrap_err();
+    assert!(error.cause.contains("md had legs in slots 0"), "{error}");
+    let how = Assemble::default();
+    let change = world.stor().assemble_replica("data", &how).unwrap();
+    assert!(change.text.contains("md has had them last"), "{}", change.text);
+    assert_eq!(states(&change.replica.unwrap()), ["in-sync"; 2]);
+    world.stop();
+    assert!(!world.stor().assemble_replica("data", &how).unwrap().text.contains("md has had them"));
+    world.stop();
+    // md has them again, and forgets the bitmap.
+    as_of_md(&world, 0, |superblock| superblock.feature_map = 0.into());
+    let error = world.assemble(&[], None).unwrap_err();
+    assert!(error.cause.contains("/dev/d0 has no write-intent bitmap"), "{error}");
+}
+
+#[test]
+fn a_leg_that_went_on_alone_does_not_come_back_by_itself() {
+    let world = World::new("alone", &[4 * MIB; 3]);
+    world.create(3, |_| {}).unwrap();
+    world.stop();
+    world.assemble(&[2], Some(2)).unwrap();
+    world.stop();
+    world.assemble(&[0, 1], None).unwrap();
+    let error = world.assemble(&[], None).unwrap_err();
+    assert!(error.cause.contains("/dev/d2 has gone on without the replica"), "{error}");
+    assert_eq!(states(&world.stor().show_replica("data").unwrap()), ["in-sync", "in-sync", "missing"]);
+    world.stop();
+    // What is chosen goes on, the other is rebuilt.
+    assert!(world.assemble(&[], None).unwrap_err().cause.contains("have gone on without each other"));
+    assert_eq!(states(&world.assemble(&[], Some(0)).unwrap()), ["in-sync"; 3]);
+    world.stop();
+    assert_eq!(world.assemble(&[], Some(0)).unwrap_err().kind, Kind::Usage);
 }

@@ -112,9 +112,12 @@ impl Stor {
         let table = Table { size, lowers: &lowers, config: &config };
         let create = Create { uuid, name: &name, target: REPLICA, read_only: how.read_only, table, pool: None };
         let node = self.system.create(&create).map_err(|errno| match errno {
-            Errno::EOPNOTSUPP if how.read_only => {
-                refused(errno).help("load an engine that has it; none needs --read-only")
-            }
+            Errno::EOPNOTSUPP if how.read_only => Error::new(
+                Kind::Unfit,
+                "the engine does not start a replica that refuses writes, or has no target replica",
+            )
+            .help("leave out --read-only")
+            .errno(errno),
             errno => refused(errno),
         })?;
         let text = format!("replica {name} assembled: /dev/stor{}, {}, {what}", node.index, Iec(size));

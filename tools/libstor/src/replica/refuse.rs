@@ -22,7 +22,8 @@ fn side(group: &Group, side: &Side) -> String {
         Who::Volume => "the replica that runs".into(),
     };
     let writer = uuid::Uuid::from_bytes(*writer).simple();
-    format!("{who} (epoch {epoch} of lineage {lineage:08x}, event {events}, in sync {entitled}, written {} by machine {writer})", date(*time))
+    let facts = format!("epoch {epoch} of lineage {lineage:08x}, event {events}, in sync {entitled}");
+    format!("{who} ({facts}, written {} by machine {writer})", date(*time))
 }
 
 /// A point in time as people read it, in UTC.

@@ -44,7 +44,7 @@ pub(crate) enum Noun {
     /// Create, assemble, look at and stop replicas: volumes on several legs, each with all of the data
     #[command(subcommand, arg_required_else_help = true)]
     Replica(Replica),
-    /// Look for devices of pools
+    /// Look for devices of pools; for legs of replicas see 'replica scan'
     Scan {
         /// Where to look; on all block devices if not given
         #[arg(value_name = "DEVICE")]
