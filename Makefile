@@ -47,6 +47,7 @@ unit: ## tests that need no root, no kernel and no network
 bench: ## instructions per I/O beside raw, dm-linear and dm-thin, and of thin metadata; metadata tools beside the thin-provisioning-tools
 	@tests/perf/run
 	@tests/perf/run --suite thin
+	@tests/perf/run --suite replica
 	@tests/perf/run --suite pauses
 	@tests/perf/run --suite profile
 	@tests/perf/thin-run

@@ -140,7 +140,12 @@ struct stor_pool_config {
  * are left out. What is on the legs says how the volume starts; with
  * STOR_REPLICA_FORCE it starts from what the leg `source` has, in a new lineage,
  * and what others have besides is lost. The volume's size is the array's, and its UUID
- * may be any. STOR_IOC_RELOAD brings legs back: the lowers that it had come first, in the same order.
+ * may be any. STOR_IOC_RELOAD brings legs back, and leaves out those that are gone: the volume is held for
+ * as long as it takes to stop and start with the new list. Errors besides those of CREATE: EILSEQ a lower is no
+ * leg, EUCLEAN it or its membership record is damaged, EPROTO it has what is not known, or no bitmap,
+ * ENODATA nobody who is there can know what the data is (too few voters, or no
+ * leg that has all of it), ESTALE legs have gone on apart, EINVAL they are not of this
+ * array, or not of one volume; EIO a leg failed in the start. The kernel's log says which leg, and why.
  */
 #define STOR_REPLICA_CONFIG_VERSION	1
 

@@ -52,7 +52,7 @@ def replica_limits(workload, mean):
     if kind == "first-write":
         return [(mean["stor"] / mean["md"], 1.2, "stor costs {:.2f} of md, more than 1.2")]
     if size == "128k":
-        return [(adds / md, 0.6 if "write" in kind else 1.0, "stor adds {:.2f} of what md adds, too much")]
+        return [(adds / md, 0.6 if kind == "nodata-write" else 1.0, "stor adds {:.2f} of what md adds, too much")]
     limit = 6000 if "write" in kind else 2800
     return [(adds, limit, f"stor adds {{:.0f}}, more than {limit}")]
 

@@ -33,7 +33,7 @@ use super::{Config, Flush, Lower, Mapped, NoPool, Settled, Target};
 use crate::abi::engine::{Op, Piece, SPREAD_MAX};
 use crate::abi::errno;
 use crate::abi::uapi::{self, stor_replica_config, stor_replica_facts};
-use crate::block::deferred::{Ask, DeferredStack};
+use crate::block::deferred::{Ask, Deferred, DeferredStack};
 use crate::block::noio::NoIo;
 use crate::block::status::Status;
 use crate::block::wait::Wait;
@@ -45,7 +45,7 @@ use crate::pure::replica::chunk::{Begin, Chunk, Words};
 use crate::pure::replica::set::Set;
 use kernel::bindings;
 use kernel::prelude::*;
-use kernel::sync::atomic::{ordering::Full, ordering::Relaxed, Atomic};
+use kernel::sync::atomic::{ordering::Acquire, ordering::Full, ordering::Relaxed, Atomic};
 use kernel::sync::{new_mutex, Arc, Mutex};
 use range::Ranges;
 use state::State;
@@ -58,6 +58,10 @@ use zerocopy::FromBytes;
 const ENTERED: u32 = 0xffff;
 /// From which bit on it has the legs. One that is read has none, and the leg's number plus one.
 const LEGS: u32 = 16;
+
+/// Those that are keeping a request in [`Replica::settle`]: as soon as it is kept, the worker may end it, and with it what kept the object there.
+/// So whoever closes an object waits for them; and the count is in none.
+static KEEPING: Atomic<i32> = Atomic::new(0);
 
 /// What of a lower device is counted.
 struct Count {
@@ -268,6 +272,9 @@ impl Target for Replica {
 
     fn close(&self) -> Result {
         let _noio = NoIo::enter();
+        while KEEPING.load(Acquire) != 0 {
+            crate::block::cpu::give_way();
+        }
         self.job.stop();
         self.shared.close();
         Ok(())
@@ -352,9 +359,7 @@ impl Target for Replica {
                 if shared.view.look().sources() & !avoid == 0 {
                     return Settled::With(status);
                 }
-                shared.queue.push(ask.keep(avoid, 0));
-                self.job.schedule();
-                return Settled::Kept;
+                return self.settle_later(&shared.queue, ask.keep(avoid, 0));
             }
             bindings::req_op_REQ_OP_FLUSH => {
                 shared.epoch.leave(owner, &shared.wait);
@@ -365,11 +370,7 @@ impl Target for Replica {
         match shared.verdict(ask.op(), done, spoiled) {
             Verdict::Acknowledge => Settled::With(Status::OK),
             Verdict::Fail => Settled::With(if status == Status::OK { Status::IOERR } else { status }),
-            Verdict::Wait | Verdict::Hold => {
-                shared.held.push(ask.keep(spoiled, u64::from(done)));
-                self.job.schedule();
-                Settled::Kept
-            }
+            Verdict::Wait | Verdict::Hold => self.settle_later(&shared.held, ask.keep(spoiled, u64::from(done))),
         }
     }
 
@@ -424,6 +425,16 @@ impl Replica {
         }
         ask.leave(shared.spoiled.load(Relaxed).wrapping_add(1), 0);
         Ok(Mapped::Spread(Piece { sector, sectors, lower: targets, token: targets << LEGS | token }))
+    }
+
+    /// Leaves a request that has ended to the worker.
+    #[cold]
+    fn settle_later(&self, to: &DeferredStack, deferred: Deferred) -> Settled {
+        KEEPING.fetch_add(1, Full);
+        to.push(deferred);
+        self.job.schedule();
+        KEEPING.fetch_sub(1, Full);
+        Settled::Kept
     }
 
     /// Leaves a request to the worker.
