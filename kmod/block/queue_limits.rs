@@ -63,6 +63,13 @@ impl QueueLimits {
         self
     }
 
+    /// The same for a disk whose writes are read more than once while they are under way: what is in a page must not change
+    /// meanwhile, or devices would differ.
+    pub fn stable(mut self) -> Self {
+        self.0.features |= ffi::BLK_FEAT_STABLE_WRITES;
+        self
+    }
+
     /// Logical and physical block size in bytes.
     pub fn block_sizes(&self) -> (u32, u32) {
         (self.0.logical_block_size, self.0.physical_block_size)

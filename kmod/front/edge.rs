@@ -202,6 +202,11 @@ impl Object {
         }
     }
 
+    /// Whether it writes to several devices at the same time.
+    pub fn spreads(&self) -> bool {
+        self.starts.is_some()
+    }
+
     /// The sector at which its part of a lower device begins.
     #[inline]
     pub fn start(&self, lower: usize) -> Option<u64> {

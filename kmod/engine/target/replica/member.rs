@@ -8,7 +8,7 @@ use crate::abi::errno;
 use crate::block::io::Device;
 use crate::pure::md::bitmap::{self, Geometry, Header, HEADER_SIZE};
 use crate::pure::md::layout::{bitmap_room, record_places};
-use crate::pure::md::superblock::{Superblock, AT};
+use crate::pure::md::superblock::{feature, Superblock, AT};
 use crate::pure::md::{Page, PAGE_SECTORS};
 use crate::pure::replica::assemble::{Bitmap, Leg};
 use crate::pure::replica::record::{self, Identity, Position, Record};
@@ -40,6 +40,8 @@ pub(super) struct Member {
     /// Where the copies of the record are, and which is the youngest.
     records: [u64; 2],
     pub(super) position: Position,
+    /// md has noted blocks on it that do not have what others have: it is not read.
+    pub(super) bad: bool,
 }
 
 impl Member {
@@ -96,7 +98,9 @@ impl Found {
 
     /// The member that it becomes.
     pub(super) fn into_member(self) -> Member {
+        let bad = self.superblock().is_some_and(|leg| leg.has(feature::BAD_BLOCKS));
         Member {
+            bad,
             device: self.device,
             block: self.block,
             superblock: self.superblock,

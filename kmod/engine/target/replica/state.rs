@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) members: KVec<Option<Member>>,
     /// By places; [`NONE`] if it is not there.
     lower_of: [u8; PLACES],
+    /// Lower devices with blocks that md has noted as bad: they are not read.
+    bad: u32,
     /// Lower devices of whose failure the keeper has been told.
     pub(super) seen: u32,
     /// What waits for bits or for the volume to open.
@@ -70,6 +72,7 @@ impl State {
             keeper: None,
             members: KVec::new(),
             lower_of: [NONE; PLACES],
+            bad: 0,
             seen: 0,
             waiting: DeferredList::new(),
             cursor: Cursor::default(),
@@ -118,7 +121,7 @@ impl State {
             failing: there(standing.failing),
             entitled: there(keeper.entitled()),
             targets: there(keeper.targets()),
-            sources: there(keeper.sources()),
+            sources: there(keeper.sources()) & !self.bad,
             slots: self.lowers(slots),
             open: keeper.is_open(),
             ready: keeper.is_ready(),
@@ -259,6 +262,12 @@ impl State {
         let intent = make_intent(shared, &plan, &found)?;
         shared.slots.store(plan.slots.len(), kernel::sync::atomic::ordering::Relaxed);
         self.take_over(shared, &plan, found, tie_break)?;
+        if self.lowers(plan.entitled) & !NOBODY & !self.bad == 0 {
+            pr_warn!(
+                "replica refused: md has noted bad blocks on each leg that has the data: have md mend them first\n"
+            );
+            return Err(errno::EPROTO.into());
+        }
         self.keeper = Some(make_keeper(&plan, intent)?);
         self.cursor = Cursor::default();
         (self.seen, self.copied, self.sweep_at, self.idle_at) = (0, 0, 0, 0);
@@ -280,7 +289,7 @@ impl State {
         for _ in shared.lowers.iter() {
             members.push(None, GFP_KERNEL)?;
         }
-        let mut lower_of = [NONE; PLACES];
+        let (mut lower_of, mut bad) = ([NONE; PLACES], 0);
         let places = plan.legs.iter().map(|leg| leg.place);
         let tie_break = tie_break.into_iter().map(|found| (found, Some(TIE_BREAK)));
         for (found, place) in core::iter::Iterator::chain(found.into_iter().zip(places), tie_break) {
@@ -290,11 +299,12 @@ impl State {
             }
             let member = found.into_member();
             shared.set_start(lower, member.data);
+            bad |= u32::from(member.bad).wrapping_shl(lower as u32);
             if let Some(own) = members.get_mut(lower) {
                 *own = Some(member);
             }
         }
-        (self.members, self.lower_of) = (members, lower_of);
+        (self.members, self.lower_of, self.bad) = (members, lower_of, bad);
         Ok(())
     }
 }
@@ -337,8 +347,13 @@ fn make_plan(shared: &Shared, found: &[Found], tie_break: Option<&Found>) -> Res
 
 fn errno_of(refusal: &Refusal) -> Error {
     match refusal {
-        Refusal::Quorum { .. } | Refusal::NoSource { .. } | Refusal::NoneInSync | Refusal::Foreign(_) => errno::ENODATA,
-        Refusal::Apart(..) => errno::ESTALE,
+        Refusal::Quorum { .. }
+        | Refusal::NoSource { .. }
+        | Refusal::NoneInSync
+        | Refusal::Foreign(_)
+        | Refusal::Missing(_)
+        | Refusal::Unfinished(_) => errno::ENODATA,
+        Refusal::Apart(..) | Refusal::ForeignApart(..) => errno::ESTALE,
         Refusal::Record(..) => errno::EUCLEAN,
         Refusal::NoLegs => errno::EILSEQ,
         _ => errno::EINVAL,
