@@ -17,6 +17,7 @@
 //! - [`acknowledge`]: whether a write or a flush may be acknowledged; [`chunk`]: one word for each chunk, for the I/O path
 //! - [`intent`]: the bitmap in memory, and which of its pages are to be written
 //! - [`keeper`]: everything that is written besides data, one step after the other
+//! - [`range`]: which writes have to wait for each other
 //! - [`rebuild`]: what is to be copied to legs that are not entitled
 
 pub mod acknowledge;
@@ -28,6 +29,7 @@ pub mod keeper;
 pub mod lineage;
 pub mod mutant;
 pub mod quorum;
+pub mod range;
 pub mod rebuild;
 pub mod record;
 pub mod refusal;

@@ -381,3 +381,37 @@ fn an_acknowledgement_needs_every_leg_that_a_crash_may_bring_back() {
         assert_eq!(verdict(standing(both, none), none, both), Verdict::Fail);
     }
 }
+
+#[test]
+fn ranges_share_bits_if_they_overlap_and_near_ones_do_not() {
+    use stor_pure::pure::replica::range::{most, words, WORDS};
+    let meet = |a: (u64, u64), b: (u64, u64)| {
+        words(a.0, a.1).any(|(at, bits)| words(b.0, b.1).any(|(other, own)| at == other && bits & own != 0))
+    };
+    let part = most(0);
+    let mut seed = 1_u64;
+    let mut random = |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    for _ in 0..20_000 {
+        let base = random(1 << 20) * part;
+        let mut range = || {
+            let start = base + random(2048);
+            (start, (1 + random(2048)).min(most(start)))
+        };
+        let (a, b) = (range(), range());
+        let overlap = a.0 < b.0 + b.1 && b.0 < a.0 + a.1;
+        let units = a.0 / 8 <= (b.0 + b.1 - 1) / 8 && b.0 / 8 <= (a.0 + a.1 - 1) / 8;
+        assert!(!overlap || meet(a, b), "{a:?} {b:?}");
+        assert_eq!(meet(a, b), units, "{a:?} {b:?}");
+        // No range takes a bit twice, or it would wait for itself.
+        let mut taken = vec![0_u64; WORDS as usize];
+        for (at, bits) in words(a.0, a.1) {
+            assert_eq!(taken[at] & bits, 0);
+            taken[at] |= bits;
+        }
+    }
+    assert_eq!(words(part - 8, most(part - 8)).count(), 1);
+    assert_eq!(words(0, part).map(|(_, bits)| bits.count_ones()).sum::<u32>(), 65_536);
+}

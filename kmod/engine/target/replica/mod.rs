@@ -42,6 +42,7 @@ use crate::engine::edge::Listener;
 use crate::pure::md::bitmap::Geometry;
 use crate::pure::replica::acknowledge::{self, Verdict};
 use crate::pure::replica::chunk::{Begin, Chunk, Words};
+use crate::pure::replica::range::most;
 use crate::pure::replica::set::Set;
 use kernel::bindings;
 use kernel::prelude::*;
@@ -410,7 +411,7 @@ impl Replica {
         let sector = ask.sector();
         let chunk = shared.geometry.chunk_of(sector);
         let (_, end) = shared.geometry.sectors_of(chunk);
-        let sectors = ask.sectors().min(end.saturating_sub(sector)).min(Ranges::most(sector));
+        let sectors = ask.sectors().min(end.saturating_sub(sector)).min(most(sector));
         if !shared.ranges.lock(sector, sectors) {
             shared.epoch.leave(token, &shared.wait);
             return Ok(self.queue_up(ask, sectors));

@@ -1,37 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who writes where: writes that overlap go one after the other, or legs would differ in which came last.
-//!
-//! A bit stands for 4 KiB of the volume, and many pieces of the volume share one: so two writes may wait for each other that do not
-//! overlap, which costs them a moment. Nothing else is held by whoever waits.
+//! Who writes where, in bits that [`crate::pure::replica::range`] gives to ranges. Nothing else is held by whoever waits for one.
 
+use crate::pure::replica::range::{words, WORDS};
 use kernel::prelude::*;
 use kernel::sync::atomic::{ordering::Full, ordering::Relaxed, Atomic};
 
-/// Bits of a word.
-const BITS: u64 = 64;
-/// Words.
-const WORDS: u64 = 1024;
-/// Sectors of a bit.
-const UNIT: u64 = 8;
-/// Sectors in which no two pieces share a bit: a range lies in one such part.
-const PART: u64 = WORDS * BITS * UNIT;
-
 /// The ranges that are taken.
 pub(super) struct Ranges(KVec<Atomic<u64>>);
-
-/// The words of a range, each with its bits.
-fn words(sector: u64, sectors: u64) -> impl Iterator<Item = (usize, u64)> {
-    let (first, last) = (sector / UNIT, sector.saturating_add(sectors.max(1)).wrapping_sub(1) / UNIT);
-    (first / BITS..=last / BITS).map(move |word| {
-        let begin = if word == first / BITS { first % BITS } else { 0 };
-        let end = if word == last / BITS { last % BITS } else { BITS - 1 };
-        let bits = (u64::MAX << begin) & (u64::MAX >> ((BITS - 1) - end));
-        // Parts begin at different places, so that volumes that are written to at round distances do not meet.
-        let shift = (word / WORDS).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
-        ((word.wrapping_add(shift) % WORDS) as usize, bits)
-    })
-}
 
 impl Ranges {
     pub(super) fn new() -> Result<Self> {
@@ -40,12 +16,6 @@ impl Ranges {
             words.push(Atomic::new(0), GFP_KERNEL)?;
         }
         Ok(Self(words))
-    }
-
-    /// How many sectors from this one on are in one part.
-    #[inline]
-    pub(super) fn most(sector: u64) -> u64 {
-        PART.wrapping_sub(sector % PART)
     }
 
     /// Takes a range, which is in one part; whether it could: somebody may have some of it.

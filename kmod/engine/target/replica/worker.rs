@@ -3,7 +3,6 @@
 //! The worker: does the keeper's steps, sees to it that requests which wait go on or end, and copies what legs lack.
 
 use super::member::{frame, Frame};
-use super::range::Ranges;
 use super::state::{Pages, Repair, State};
 use super::Shared;
 use crate::block::clock;
@@ -18,6 +17,7 @@ use crate::pure::replica::acknowledge::Verdict;
 use crate::pure::replica::chunk::Words;
 use crate::pure::replica::intent::Ticket;
 use crate::pure::replica::keeper::Step;
+use crate::pure::replica::range;
 use crate::pure::replica::rebuild::Window;
 use crate::pure::replica::set::Set;
 use kernel::bindings;
@@ -333,7 +333,7 @@ impl Shared {
             }
         };
         let Window { start, sectors, .. } = window;
-        if sectors > Ranges::most(start) || !self.ranges.lock(start, sectors) {
+        if sectors > range::most(start) || !self.ranges.lock(start, sectors) {
             return Next::In(SOON);
         }
         let targets = self.state.lock().lowers(legs);
@@ -365,7 +365,7 @@ impl Shared {
     fn repair(&self, desk: &mut Desk, (sector, sectors, lowers): Repair) {
         let (mut sector, mut left) = (sector, sectors);
         while left > 0 {
-            let length = left.min(COPY.wrapping_mul(COPIES as u64)).min(Ranges::most(sector));
+            let length = left.min(COPY.wrapping_mul(COPIES as u64)).min(range::most(sector));
             // Whoever writes there now mends it, too.
             if self.ranges.lock(sector, length) {
                 let targets = lowers & self.view.look().targets();
