@@ -120,8 +120,20 @@ pub(crate) fn activate(pool: Option<&str>, dry_run: bool, printer: &mut Printer<
         printer.pool_change(&stor.activate_pool(pool, &Activate::default())?)?;
         return Ok(());
     }
-    let (changes, answer) = stor.activate_all();
-    printer.pool_changes(&changes)?;
+    // Pools may stand on replicas, and legs may be volumes of pools.
+    let (mut replicas, mut pools) = (Vec::new(), Vec::new());
+    let answer = loop {
+        let (assembled, first) = stor.assemble_all();
+        let (activated, second) = stor.activate_all();
+        let news = assembled.iter().any(|change| change.changed) || activated.iter().any(|change| change.changed);
+        let again = !pools.is_empty() || !replicas.is_empty();
+        replicas.extend(assembled);
+        pools.extend(activated.into_iter().filter(|change| change.changed || !again));
+        if dry_run || !news {
+            break first.and(second);
+        }
+    };
+    printer.activated(&replicas, &pools)?;
     Ok(answer?)
 }
 

@@ -8,9 +8,10 @@
 //!
 //! - [`leg`], [`tie_break`]: what a device has of a replica
 //! - [`scan`], [`refuse`]: found, put together, planned, refused
-//! - [`create`], [`draft`], [`assemble`], [`rejoin`], [`change`]: what is done
+//! - [`create`], [`draft`], [`assemble`], [`activate`], [`rejoin`], [`change`]: what is done
 //! - [`list`], [`view`]: what is shown
 
+mod activate;
 mod assemble;
 mod change;
 pub mod config;

@@ -53,9 +53,9 @@ pub(crate) enum Noun {
         #[arg(long, value_name = "DEVICE", conflicts_with = "devices")]
         udev: Option<PathBuf>,
     },
-    /// Activate pools, or a pool as 'pool activate' does
+    /// Assemble replicas and activate pools, or a pool as 'pool activate' does
     Activate {
-        /// Activate every pool that is whole, with its volumes; what a boot calls
+        /// Every replica that can be started safely, and every pool that is whole, with its volumes; what a boot calls
         #[arg(long, required_unless_present = "pool")]
         all: bool,
         /// Name or UUID of a pool

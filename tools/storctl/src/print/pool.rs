@@ -6,6 +6,7 @@ use super::{state, waits, Printer};
 use crate::table::{self, Align::*};
 use libstor::linear::exact;
 use libstor::pool::{Found, PoolChange, PoolDetail, PoolView, Repaired, SnapshotChange, ThinDetail, Waiting};
+use libstor::replica::ReplicaChange;
 use libstor::size::Iec;
 use libstor::volume::{ago, Entry};
 use libstor::Bytes;
@@ -190,15 +191,17 @@ impl Printer<'_> {
         writeln!(self.out, "{}", change.text)
     }
 
-    pub(crate) fn pool_changes(&mut self, changes: &[PoolChange]) -> io::Result<()> {
+    pub(crate) fn activated(&mut self, replicas: &[ReplicaChange], pools: &[PoolChange]) -> io::Result<()> {
         #[derive(Serialize)]
         struct Changes<'a> {
+            replicas: &'a [ReplicaChange],
             pools: &'a [PoolChange],
         }
         if self.json {
-            return self.document(Changes { pools: changes });
+            return self.document(Changes { replicas, pools });
         }
-        changes.iter().try_for_each(|change| writeln!(self.out, "{}", change.text))
+        let texts = replicas.iter().map(|change| &change.text).chain(pools.iter().map(|change| &change.text));
+        texts.into_iter().try_for_each(|text| writeln!(self.out, "{text}"))
     }
 
     pub(crate) fn repaired(&mut self, repaired: &Repaired) -> io::Result<()> {
