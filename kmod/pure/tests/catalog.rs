@@ -103,7 +103,7 @@ fn what_cannot_be_is_refused() {
     assert_eq!(refused(56, &u32::MAX.to_le_bytes()), Refusal::Checksum);
     assert_eq!(refused(60, &u32::MAX.to_le_bytes()), Refusal::Checksum);
     assert_eq!(refused(80, &[4]), Refusal::Settings);
-    assert_eq!(refused(104, &[2]), Refusal::Settings);
+    assert_eq!(refused(104, &[4]), Refusal::Settings);
     assert_eq!(refused(111, &[1]), Refusal::Settings);
     // The records begin at 128; the first is 72 bytes, its name, two labels: 112 bytes.
     let record = |offset: usize, change: &[u8]| match refused(128 + offset, change) {
