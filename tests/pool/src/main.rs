@@ -140,7 +140,8 @@ fn work(what: What) -> Result<(), Fault> {
     match what {
         What::Cuts { pool, rounds, threads, within, tight, single, folder } => {
             let (seed, sectors, block) = (pool.seed, pool.sectors, pool.block);
-            let trial = Trial { pool: pool.pool(), seed, rounds, threads, sectors, block, within, tight, single, folder };
+            let trial =
+                Trial { pool: pool.pool(), seed, rounds, threads, sectors, block, within, tight, single, folder };
             println!("{}", trial.run().map_err(|error| format!("seed {seed}, {error}"))?);
         }
         What::Sequences { pool: arguments, count, steps, writes } => {
