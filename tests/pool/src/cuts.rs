@@ -39,6 +39,8 @@ pub(crate) struct Trial {
     pub(crate) within: u64,
     /// Writes may find no room.
     pub(crate) tight: bool,
+    /// There is one volume, and nothing is made or deleted.
+    pub(crate) single: bool,
     /// Where the state and the journal are.
     pub(crate) folder: PathBuf,
 }
@@ -119,7 +121,7 @@ impl Trial {
     fn begin(&self) -> Result<State, Fault> {
         let mut state = State::default();
         self.pool.open(&[])?;
-        for _ in 0..FIRST {
+        for _ in 0..if self.single { 1 } else { FIRST } {
             let id = state.number();
             self.pool.create(id, self.sectors)?;
             let stamps = vec![content::Stamp::ZEROS; self.sectors as usize];
@@ -164,7 +166,9 @@ impl Trial {
                 let rng = Rng::new(rng.next());
                 threads.push(scope.spawn(move || load.run(thread, rng)));
             }
-            threads.push(scope.spawn(move || self.keep(state, load, &mut keeper)));
+            if !self.single {
+                threads.push(scope.spawn(move || self.keep(state, load, &mut keeper)));
+            }
             thread::sleep(Duration::from_millis(self.within / 4 + rng.below(self.within)));
             load.cut.store(true, SeqCst);
             let counts = self.pool.cut(mode, rng.next() >> 32);

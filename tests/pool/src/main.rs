@@ -79,6 +79,9 @@ enum What {
         /// The pool has too little room: writes may be refused for that
         #[arg(long)]
         tight: bool,
+        /// One volume, of which no snapshots are made: of what knows nothing else
+        #[arg(long)]
+        single: bool,
         /// For what has to survive the cut of the guest
         #[arg(long, default_value = "/tmp")]
         folder: PathBuf,
@@ -135,9 +138,10 @@ impl PoolArguments {
 
 fn work(what: What) -> Result<(), Fault> {
     match what {
-        What::Cuts { pool, rounds, threads, within, tight, folder } => {
+        What::Cuts { pool, rounds, threads, within, tight, single, folder } => {
             let (seed, sectors, block) = (pool.seed, pool.sectors, pool.block);
-            let trial = Trial { pool: pool.pool(), seed, rounds, threads, sectors, block, within, tight, folder };
+            let trial =
+                Trial { pool: pool.pool(), seed, rounds, threads, sectors, block, within, tight, single, folder };
             println!("{}", trial.run().map_err(|error| format!("seed {seed}, {error}"))?);
         }
         What::Sequences { pool: arguments, count, steps, writes } => {

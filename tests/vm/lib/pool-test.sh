@@ -6,8 +6,8 @@
 
 # need_flavour FLAVOUR: load what drives such pools
 need_flavour() {
-	need_module dm-thin-pool
-	[[ $1 == stor ]] || return 0
+	[[ $1 == replica ]] || need_module dm-thin-pool
+	[[ $1 != dm ]] || return 0
 	insmod "$STOR_KMOD/stor.ko"
 	defer rmmod stor
 	load_engine 0.1.0
@@ -53,12 +53,16 @@ power_cuts() {
 	undefer
 }
 
-# lying_disks COUNT FLAVOUR DISK…: so many times disks that ignore flushes are noticed
+# lying_disks COUNT FLAVOUR DISK… [--OPTION]: so many times disks that ignore flushes are noticed
 lying_disks() {
-	local n
+	local n words=("${@:2}") options=()
+	if [[ ${words[-1]} == -* ]]; then
+		options=("${words[-1]}")
+		unset 'words[-1]'
+	fi
 	for ((n = $1; n; n--)); do
-		use_pool "${@:2}"
-		STOR_SEED=$n refuse "power cut (random|none)" try cuts --rounds 20
+		use_pool "${words[@]}"
+		STOR_SEED=$n refuse "power cut (random|none)" try cuts --rounds 20 "${options[@]}"
 		pool pool_close
 		undefer
 	done

@@ -318,7 +318,7 @@ impl Shared {
         }
         let (window, restarts, legs) = {
             let mut state = self.state.lock();
-            let State { keeper: Some(keeper), cursor, .. } = &mut *state else { return Next::Nothing };
+            let State { keeper: Some(keeper), cursor, sweep_at, .. } = &mut *state else { return Next::Nothing };
             let legs = keeper.rebuilding();
             if legs.is_empty() || keeper.stopped().is_some() {
                 return Next::Nothing;
@@ -328,6 +328,8 @@ impl Shared {
                 Some(window) => (window, restarts, legs),
                 None => {
                     keeper.rebuilt(legs);
+                    // The bits that it had need not stay until somebody writes.
+                    *sweep_at = clock::now().saturating_add(SWEEP);
                     return Next::Now;
                 }
             }
