@@ -322,6 +322,7 @@ fn name(command: u32) -> &'static str {
         STOR_NR_POOL_STATUS => "POOL_STATUS",
         STOR_NR_POOL_CHANGE => "POOL_CHANGE",
         STOR_NR_POOL_DEVICE => "POOL_DEVICE",
+        STOR_NR_REPLICA_STATUS => "REPLICA_STATUS",
         _ => "no command",
     }
 }

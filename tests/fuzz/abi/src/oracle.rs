@@ -73,6 +73,11 @@ impl Judge<'_> {
             STOR_NR_POOL_STATUS => self.no_pool::<stor_pool_status>(0),
             STOR_NR_POOL_CHANGE => self.no_pool::<stor_pool_change>(0),
             STOR_NR_POOL_DEVICE => self.no_pool::<stor_pool_device>(STOR_POOL_DEVICE_EXCLUSIVE),
+            STOR_NR_REPLICA_STATUS => {
+                // No volume is a replica; one that is dead may be noticed first.
+                self.breaks(Errno::ENODEV);
+                self.no_pool::<stor_replica_status>(0)
+            }
             _ => {
                 self.breaks(Errno::ENOTTY);
                 None

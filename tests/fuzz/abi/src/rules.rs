@@ -16,7 +16,7 @@ use stor_pure::abi::uapi::*;
 use zerocopy::IntoBytes;
 
 /// All commands, and the size of their argument.
-const COMMANDS: [(u32, usize); 19] = [
+const COMMANDS: [(u32, usize); 20] = [
     (STOR_NR_VERSION, size_of::<stor_version>()),
     (STOR_NR_CREATE, size_of::<stor_create>()),
     (STOR_NR_REMOVE, size_of::<stor_volume_ref>()),
@@ -36,6 +36,7 @@ const COMMANDS: [(u32, usize); 19] = [
     (STOR_NR_POOL_STATUS, size_of::<stor_pool_status>()),
     (STOR_NR_POOL_CHANGE, size_of::<stor_pool_change>()),
     (STOR_NR_POOL_DEVICE, size_of::<stor_pool_device>()),
+    (STOR_NR_REPLICA_STATUS, size_of::<stor_replica_status>()),
 ];
 
 /// Calls a command with an argument that is zero but for its header.
