@@ -14,7 +14,8 @@ use super::quorum;
 use super::record::{self, Record};
 use super::refusal::{Refusal, Side, Who};
 use super::set::{Set, LEGS_MAX, TIE_BREAK};
-use crate::pure::md::bitmap;
+use crate::pure::md::bitmap::{self, Geometry};
+use crate::pure::md::layout::record_places;
 use crate::pure::md::superblock::{device, feature, Role, Superblock};
 use zerocopy::FromZeros;
 
@@ -138,6 +139,13 @@ fn identify(legs: &[Leg<'_>]) -> Result<(), Refusal> {
         if leg.block_size != first.block_size {
             return Err(Refusal::BlockSize { leg: index, size: leg.block_size, first: first.block_size });
         }
+        if own.bitmap().is_none() {
+            return Err(Refusal::NoBitmap(index));
+        }
+        let geometry = leg.bitmap.ok().and_then(|bitmap| Geometry::new(own.size.get(), bitmap.chunk).ok());
+        if record_places(own, geometry.as_ref()).is_err() {
+            return Err(Refusal::NoRoom(index));
+        }
         for (other, earlier) in legs.iter().enumerate().take(index) {
             if own.device_uuid == earlier.superblock.device_uuid {
                 return Err(Refusal::Twice(other, index));
@@ -172,6 +180,12 @@ impl<'a> Facts<'a> {
     fn records(&self) -> impl Iterator<Item = (Option<usize>, &'a Record)> + '_ {
         let legs = self.legs.iter().enumerate().filter_map(|(index, leg)| Some((Some(index), leg.record.ok()?)));
         legs.chain(self.tie_break.map(|record| (None, record)))
+    }
+
+    /// The tie-break's record, if it is the one that this record knows, and none that was there before.
+    fn tie_break_of(&self, base: &Record) -> Option<&'a Record> {
+        let known = base.member.get(TIE_BREAK).filter(|member| **member != [0; 16]);
+        self.tie_break.filter(|own| known == Some(&own.device))
     }
 
     fn side(&self, leg: Option<usize>, record: &Record) -> Side {
@@ -242,8 +256,8 @@ impl<'a> Facts<'a> {
         }
         let forced = self.forced();
         // It has no data that could be lost: who forces a start takes its vote from the others.
-        let follows = |record: &Record| forced.is_some() || matches!(order(record, base), Order::Same | Order::Behind);
-        if self.tie_break.is_some_and(follows) && base.member.get(TIE_BREAK).is_some_and(|member| *member != [0; 16]) {
+        let follows = |record: &&Record| forced.is_some() || matches!(order(record, base), Order::Same | Order::Behind);
+        if self.tie_break_of(base).filter(follows).is_some() {
             present = present.with(Set::one(TIE_BREAK));
         }
         if forced.is_none() && !quorum::starts(base.voters(), present) {
@@ -324,7 +338,7 @@ impl<'a> Facts<'a> {
                 sources = sources.with(Set::one(own));
             }
         }
-        let tie_break = self.tie_break.filter(|_| base.is_some()).map_or(Set::NONE, |_| Set::one(TIE_BREAK));
+        let tie_break = base.and_then(|base| self.tie_break_of(base)).map_or(Set::NONE, |_| Set::one(TIE_BREAK));
         (record.array, record.made) = (fresh.set_uuid, fresh.ctime);
         let legs = record.member.iter().take(LEGS_MAX).enumerate().filter(|(_, member)| **member != [0; 16]);
         record.legs = legs.fold(Set::NONE, |set, (place, _)| set.with(Set::one(place))).bits().into();

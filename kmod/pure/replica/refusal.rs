@@ -100,6 +100,10 @@ pub enum Refusal {
         /// Bytes of the first's.
         first: u32,
     },
+    /// A leg without a write-intent bitmap.
+    NoBitmap(usize),
+    /// A leg that has no room for the membership record.
+    NoRoom(usize),
     /// No leg has a record that can be read.
     Record(usize, record::Refusal),
     /// Two members have gone on without each other.
@@ -146,6 +150,8 @@ impl Refusal {
             Self::Twice(..) => "name each leg once, and no copy of one",
             Self::Number(..) => "leave one of them out, and add it again",
             Self::Size { .. } | Self::BlockSize { .. } => "leave it out, and add a leg of the right kind",
+            Self::NoBitmap(_) => "let mdadm add one to it",
+            Self::NoRoom(_) => "copy the data to a replica that Stor has made",
             Self::Record(..) => "bring the other legs, or force a start from this one",
             Self::Apart(..) | Self::ForeignApart(..) => {
                 "choose whose data is wanted; what only the other one has will be lost"
@@ -174,6 +180,8 @@ impl fmt::Display for Refusal {
             Self::BlockSize { leg, size, first } => {
                 write!(f, "leg {leg} has blocks of {size} bytes, leg 0 of {first}")
             }
+            Self::NoBitmap(leg) => write!(f, "leg {leg} has no write-intent bitmap"),
+            Self::NoRoom(leg) => write!(f, "leg {leg} has no room for the membership record before its data"),
             Self::Record(leg, refusal) => write!(f, "leg {leg}: {refusal}"),
             Self::Apart(one, other) => write!(f, "{one} and {other} have gone on without each other"),
             Self::Quorum { present, voters, epoch } => write!(

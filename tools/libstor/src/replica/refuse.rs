@@ -87,6 +87,14 @@ pub(super) fn explain(group: &Group, refusal: Refusal) -> Error {
             format!("{} has blocks of {size} bytes, {} of {first}", path(leg), path(0)),
             "name the devices, without that one".into(),
         ),
+        Refusal::NoBitmap(leg) => {
+            (Kind::Unfit, format!("{} has no write-intent bitmap", path(leg)), refusal.advice().into())
+        }
+        Refusal::NoRoom(leg) => (
+            Kind::Unfit,
+            format!("{} has no room for the membership record before its data", path(leg)),
+            refusal.advice().into(),
+        ),
         Refusal::Record(leg, why) => {
             (Kind::Failure, format!("{}: {why}", path(leg)), "attach the other legs, or see 'storctl replica scan'".into())
         }
