@@ -90,8 +90,7 @@ pub(crate) fn find(contents: &Contents, place: usize) -> Result<Found, Fault> {
         found.header = read.ok().map(|(header, _)| *header);
         found.bitmap = read.and_then(|(header, geometry)| {
             header.counts(superblock.events.get())?;
-            let any = (0..geometry.chunks())
-                .any(|chunk| stor_pure::pure::md::bitmap::is_set(&found.bits, geometry.place(chunk)));
+            let any = stor_pure::pure::md::bitmap::any_set(&geometry, 0, &found.bits);
             Ok(Bitmap { events_cleared: header.events_cleared.get(), chunk: header.chunksize.get(), any })
         });
         found.superblock = Some(Box::new(superblock.clone()));
