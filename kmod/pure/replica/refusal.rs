@@ -3,7 +3,7 @@
 //! Why a replica does not start, with the facts that decided it. Legs are counted from 0 in the order in which they were given.
 
 use super::record::{self, Record};
-use super::set::Set;
+use super::set::{Set, LEGS_MAX};
 use core::fmt;
 
 /// Whose record it is.
@@ -136,6 +136,18 @@ pub enum Refusal {
     NoSuchLeg(usize),
     /// A start is to be forced from a leg that was being rebuilt.
     Unfinished(usize),
+    /// A start is to be forced from a leg that is no member any more.
+    Stranger(usize),
+    /// Who is to leave is the last leg that has all of the data.
+    LastLeg(usize),
+    /// There is no place for another leg.
+    Full,
+    /// There is a tie-break already.
+    Taken,
+    /// Who is to join is not there.
+    NotGiven,
+    /// The members are to be changed, but md has had the legs.
+    ForeignChange,
     /// No further change can be counted.
     End,
 }
@@ -161,6 +173,12 @@ impl Refusal {
             }
             Self::NoneInSync => "bring the leg that it was rebuilt from",
             Self::Unfinished(_) => "its data is a mixture; force a start from another one",
+            Self::Stranger(_) => "name a leg that is a member",
+            Self::LastLeg(_) => "wait until another leg is rebuilt",
+            Self::Full => "remove a leg first",
+            Self::Taken => "remove that one first",
+            Self::NotGiven => "give it, too",
+            Self::ForeignChange => "start the volume first",
             Self::End => "copy the volume to a new one",
         }
     }
@@ -199,6 +217,12 @@ impl fmt::Display for Refusal {
             Self::NoneInSync => f.write_str("no leg that is there has all of the data"),
             Self::NoSuchLeg(leg) => write!(f, "there is no leg {leg}"),
             Self::Unfinished(leg) => write!(f, "leg {leg} was being rebuilt"),
+            Self::Stranger(leg) => write!(f, "leg {leg} is no member any more"),
+            Self::LastLeg(slot) => write!(f, "the leg in slot {slot} is the last that has all of the data"),
+            Self::Full => write!(f, "there are {LEGS_MAX} legs"),
+            Self::Taken => f.write_str("there is a tie-break"),
+            Self::NotGiven => f.write_str("who is to join is not there"),
+            Self::ForeignChange => f.write_str("md has had the legs, so their members cannot be changed now"),
             Self::End => f.write_str("the membership has been changed as often as it can be"),
         }?;
         write!(f, ": {}", self.advice())

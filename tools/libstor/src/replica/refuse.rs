@@ -61,6 +61,12 @@ pub(super) fn explain(group: &Group, refusal: Refusal) -> Error {
         Refusal::NoLegs => {
             (Kind::NotFound, "none of its legs is there".into(), "attach one; a tie-break has no data".into())
         }
+        Refusal::Stranger(leg) => {
+            (Kind::Unfit, format!("{} is no member any more", path(leg)), refusal.advice().into())
+        }
+        Refusal::LastLeg(_) | Refusal::Full | Refusal::Taken | Refusal::NotGiven | Refusal::ForeignChange => {
+            (Kind::Unfit, plain(), refusal.advice().into())
+        }
         Refusal::TooMany(_) | Refusal::End => (Kind::Unfit, plain(), refusal.advice().into()),
         Refusal::OtherArray(leg) => (
             Kind::Usage,
