@@ -181,7 +181,7 @@ impl<W: Words, M: Memory> Keeper<W, M> {
             failed: Set::NONE,
             needed: plan.record.entitled().with(plan.entitled),
             owed: true,
-            cached: true,
+            cached: !breaks(Mutant::Uncached),
             claim: true,
             renew: !breaks(Mutant::NoEpoch),
             change: None,
@@ -534,6 +534,9 @@ impl<W: Words, M: Memory> Keeper<W, M> {
             let legs = core::mem::take(&mut self.joining);
             // The bits are durable on the others. From now on it gets everything, all pages and its superblock first.
             self.attached = self.attached.with(legs);
+            if breaks(Mutant::RecordFirst) {
+                self.alive = self.alive.with(legs);
+            }
             self.intent.confirm();
             self.intent.differ();
             self.restarts = self.restarts.saturating_add(1);

@@ -58,11 +58,15 @@ pub enum Mutant {
     RemoveLast,
     /// A leg that was removed is still missing.
     KeepSlot,
+    /// A leg that joins gets the record before its superblock.
+    RecordFirst,
+    /// What a start has read need not be durable before it relies on it.
+    Uncached,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::AcknowledgeEarly,
         Self::FlushErrors,
         Self::BitAfterData,
@@ -88,6 +92,8 @@ impl Mutant {
         Self::TrustNewLeg,
         Self::RemoveLast,
         Self::KeepSlot,
+        Self::RecordFirst,
+        Self::Uncached,
     ];
 }
 
