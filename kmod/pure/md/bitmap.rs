@@ -244,6 +244,17 @@ pub fn is_set(page: &Page, place: Place) -> bool {
     page.get(place.byte).is_some_and(|byte| byte & place.mask != 0)
 }
 
+/// Whether a bit of any chunk is set in page `number` of a bitmap. Behind the last chunk there may be bits that mean nothing: mdadm
+/// fills the last page up with ones.
+pub fn any_set(geometry: &Geometry, number: usize, page: &Page) -> bool {
+    let (begin, end) = geometry.chunks_of(number);
+    let (Some(last), true) = (end.checked_sub(1), begin < end) else { return false };
+    let (first, last) = (geometry.place(begin).byte, geometry.place(last).byte);
+    let full = if end % 8 == 0 { last + 1 } else { last };
+    let some = page.get(first..full).is_some_and(|bytes| bytes.iter().any(|&byte| byte != 0));
+    some || full == last && page.get(last).is_some_and(|byte| byte & ((1 << (end % 8)) - 1) != 0)
+}
+
 /// Sets or clears a bit of a page.
 pub fn put(page: &mut Page, place: Place, set: bool) {
     if let Some(byte) = page.get_mut(place.byte) {

@@ -7,6 +7,7 @@
 //! one stays entitled, so that what is read once is what is read ever after. Bits are taken from all legs, those of the ones
 //! that are to be rebuilt included: each knows what it was written to.
 
+use super::change::{Change, Moves};
 use super::foreign::{judge, Judgement};
 use super::lineage::{order, parted, Order};
 use super::mutant::{breaks, Mutant};
@@ -14,7 +15,8 @@ use super::quorum;
 use super::record::{self, Record};
 use super::refusal::{Refusal, Side, Who};
 use super::set::{Set, LEGS_MAX, TIE_BREAK};
-use crate::pure::md::bitmap;
+use crate::pure::md::bitmap::{self, Geometry};
+use crate::pure::md::layout::record_places;
 use crate::pure::md::superblock::{device, feature, Role, Superblock};
 use zerocopy::FromZeros;
 
@@ -42,7 +44,7 @@ pub struct Leg<'a> {
     pub block_size: u32,
 }
 
-/// What the caller takes upon himself.
+/// What the caller takes upon himself, or wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consent {
     /// Nothing.
@@ -54,6 +56,8 @@ pub enum Consent {
         /// Random bytes: the new lineage.
         lineage: [u8; 16],
     },
+    /// Nothing; but the members are to be others.
+    Change(Change),
 }
 
 /// How a leg becomes equal to the source.
@@ -102,8 +106,10 @@ pub struct Plan {
     pub legs: [Use; LEGS_MAX],
     /// md has had the array.
     pub foreign: bool,
-    /// Slots of the array.
+    /// Places that are to have a leg.
     pub slots: Set,
+    /// Members that come and go.
+    pub moves: Moves,
 }
 
 /// Plans how the volume of these legs starts.
@@ -129,7 +135,8 @@ fn identify(legs: &[Leg<'_>]) -> Result<(), Refusal> {
     }
     for (index, leg) in legs.iter().enumerate() {
         let (own, of) = (leg.superblock, first.superblock);
-        if (own.set_uuid, own.ctime, own.raid_disks) != (of.set_uuid, of.ctime, of.raid_disks) {
+        // Nor has a leg that was away, or is about to join, the slots that there are.
+        if (own.set_uuid, own.ctime) != (of.set_uuid, of.ctime) {
             return Err(Refusal::OtherArray(index));
         }
         if own.size != of.size {
@@ -137,6 +144,13 @@ fn identify(legs: &[Leg<'_>]) -> Result<(), Refusal> {
         }
         if leg.block_size != first.block_size {
             return Err(Refusal::BlockSize { leg: index, size: leg.block_size, first: first.block_size });
+        }
+        if own.bitmap().is_none() {
+            return Err(Refusal::NoBitmap(index));
+        }
+        let geometry = leg.bitmap.ok().and_then(|bitmap| Geometry::new(own.size.get(), bitmap.chunk).ok());
+        if record_places(own, geometry.as_ref()).is_err() {
+            return Err(Refusal::NoRoom(index));
         }
         for (other, earlier) in legs.iter().enumerate().take(index) {
             if own.device_uuid == earlier.superblock.device_uuid {
@@ -150,6 +164,16 @@ fn identify(legs: &[Leg<'_>]) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// What is known when it is known who has the data.
+struct Known {
+    sources: Set,
+    clean: bool,
+    present: Set,
+    foreign: bool,
+    moves: Moves,
+    slots: Set,
+}
+
 struct Facts<'a> {
     legs: &'a [Leg<'a>],
     tie_break: Option<&'a Record>,
@@ -159,7 +183,7 @@ struct Facts<'a> {
 impl<'a> Facts<'a> {
     fn forced(&self) -> Option<usize> {
         match self.consent {
-            Consent::Safe => None,
+            Consent::Safe | Consent::Change(_) => None,
             Consent::Force { leg, .. } => Some(leg),
         }
     }
@@ -172,6 +196,12 @@ impl<'a> Facts<'a> {
     fn records(&self) -> impl Iterator<Item = (Option<usize>, &'a Record)> + '_ {
         let legs = self.legs.iter().enumerate().filter_map(|(index, leg)| Some((Some(index), leg.record.ok()?)));
         legs.chain(self.tie_break.map(|record| (None, record)))
+    }
+
+    /// The tie-break's record, if it is the one that this record knows, and none that was there before.
+    fn tie_break_of(&self, base: &Record) -> Option<&'a Record> {
+        let known = base.member.get(TIE_BREAK).filter(|member| **member != [0; 16]);
+        self.tie_break.filter(|own| known == Some(&own.device) || known.is_some() && breaks(Mutant::AnyTieBreak))
     }
 
     fn side(&self, leg: Option<usize>, record: &Record) -> Side {
@@ -224,28 +254,40 @@ impl<'a> Facts<'a> {
         self.legs.iter().map(|leg| leg.superblock.events.get()).max().unwrap_or(0)
     }
 
-    fn slots(&self) -> Set {
-        Set::first(self.legs.first().map_or(0, |leg| leg.superblock.raid_disks.get() as usize))
+    /// Of the members of a record those that are there and have the history of `base`.
+    fn present(&self, record: &Record, base: &Record) -> Set {
+        let history = |record: &Record| matches!(order(record, base), Order::Same | Order::Behind);
+        let legs = self.legs.iter().filter(|leg| leg.record.is_ok_and(history));
+        let places =
+            legs.filter_map(|leg| record.place(&leg.superblock.device_uuid)).filter(|place| *place < TIE_BREAK);
+        // It has no data that could be lost: who forces a start takes its vote from the others.
+        let follows = |own: &&Record| self.forced().is_some() || history(own);
+        let tie_break = self.tie_break_of(record).filter(follows).map(|_| TIE_BREAK);
+        places.chain(tie_break).fold(Set::NONE, |set, place| set.with(Set::one(place)))
+    }
+
+    /// What is to be done to the table of members.
+    fn moves(&self, base: &Record) -> Result<Moves, Refusal> {
+        let Consent::Change(change) = &self.consent else { return Ok(Moves::default()) };
+        let leg = |device: &[u8; 16]| self.legs.iter().any(|leg| leg.superblock.device_uuid == *device);
+        let tie_break = |device: &[u8; 16]| self.tie_break_of(base).is_some_and(|own| own.device == *device);
+        change.moves(base, &|device| leg(device) || tie_break(device))
     }
 
     /// A start from what Stor itself has written.
     fn own(&self, base: &Record) -> Result<Plan, Refusal> {
         let mut uses = [Use::default(); LEGS_MAX];
-        let mut present = Set::NONE;
+        let moves = self.moves(base)?;
         for (place, leg) in uses.iter_mut().zip(self.legs) {
-            place.place = base.place(&leg.superblock.device_uuid).filter(|place| *place < TIE_BREAK);
-            let history = leg.record.is_ok_and(|record| matches!(order(record, base), Order::Same | Order::Behind));
-            place.late = !history;
-            if let Some(place) = place.place.filter(|_| history) {
-                present = present.with(Set::one(place));
+            let device = &leg.superblock.device_uuid;
+            place.place = base.place(device).filter(|place| *place < TIE_BREAK);
+            place.late = !leg.record.is_ok_and(|record| matches!(order(record, base), Order::Same | Order::Behind));
+            if let Some(joins) = moves.joins.filter(|joins| joins.device == *device && joins.place < TIE_BREAK) {
+                (place.place, place.late) = (Some(joins.place), true);
             }
         }
+        let present = self.present(base, base);
         let forced = self.forced();
-        // It has no data that could be lost: who forces a start takes its vote from the others.
-        let follows = |record: &Record| forced.is_some() || matches!(order(record, base), Order::Same | Order::Behind);
-        if self.tie_break.is_some_and(follows) && base.member.get(TIE_BREAK).is_some_and(|member| *member != [0; 16]) {
-            present = present.with(Set::one(TIE_BREAK));
-        }
         if forced.is_none() && !quorum::starts(base.voters(), present) {
             let voters = base.voters();
             return Err(Refusal::Quorum { present: present.and(voters), voters, epoch: base.epoch.get() });
@@ -255,10 +297,10 @@ impl<'a> Facts<'a> {
         let passed = self.records().find(|(_, record)| {
             let epoch = base.epoch.get();
             let later = record.lineage == base.lineage && record.epoch.get() < epoch && record.claim.get() > epoch;
-            later && forced.is_none() && !quorum::starts(record.voters(), present)
+            later && forced.is_none() && !quorum::starts(record.voters(), self.present(record, base))
         });
         if let Some((_, record)) = passed {
-            let voters = record.voters();
+            let (voters, present) = (record.voters(), self.present(record, base));
             return Err(Refusal::Quorum { present: present.and(voters), voters, epoch: record.epoch.get() });
         }
         let mut sources = self.fresh(base, present, &uses);
@@ -267,7 +309,7 @@ impl<'a> Facts<'a> {
         }
         if let Some(index) = forced {
             let leg = self.leg(index)?;
-            let place = Set::one(uses.get(index).and_then(|leg| leg.place).ok_or(Refusal::NoSuchLeg(index))?);
+            let place = Set::one(uses.get(index).and_then(|leg| leg.place).ok_or(Refusal::Stranger(index))?);
             if !sources.covers(place) {
                 // It has been left behind; that is what is wanted.
                 if leg.superblock.has(feature::RECOVERY) {
@@ -284,12 +326,17 @@ impl<'a> Facts<'a> {
         // What an older copy lacks no bitmap knows.
         let stale = base.entitled().and(present).without(sources);
         uses.iter_mut().filter(|own| own.place.is_some_and(|place| stale.has(place))).for_each(|own| own.stale = true);
-        self.finish(&mut record, sources, clean, &mut uses, present, false)
+        let slots = base.slots().without(moves.leaving()).with(moves.joining().and(Set::LEGS));
+        let known = Known { sources, clean, present, foreign: false, moves, slots };
+        self.finish(&mut record, &mut uses, known)
     }
 
     /// A start from what md has written.
     fn imported(&self, base: Option<&Record>) -> Result<Plan, Refusal> {
         let forced = self.forced();
+        if let Consent::Change(_) = self.consent {
+            return Err(Refusal::ForeignChange);
+        }
         if let (Some(base), None) = (base, forced) {
             let there = self.legs.iter().filter_map(|leg| base.place(&leg.superblock.device_uuid));
             let there = there.fold(Set::NONE, |set, place| set.with(Set::one(place)));
@@ -324,10 +371,12 @@ impl<'a> Facts<'a> {
                 sources = sources.with(Set::one(own));
             }
         }
-        let tie_break = self.tie_break.filter(|_| base.is_some()).map_or(Set::NONE, |_| Set::one(TIE_BREAK));
+        let tie_break = base.and_then(|base| self.tie_break_of(base)).map_or(Set::NONE, |_| Set::one(TIE_BREAK));
         (record.array, record.made) = (fresh.set_uuid, fresh.ctime);
         let legs = record.member.iter().take(LEGS_MAX).enumerate().filter(|(_, member)| **member != [0; 16]);
         record.legs = legs.fold(Set::NONE, |set, (place, _)| set.with(Set::one(place))).bits().into();
+        let slots = Set::first(fresh.raid_disks.get() as usize).with(record.legs());
+        record.slots = slots.bits().into();
         record.voters = sources.with(tie_break).bits().into();
         record.entitled = sources.bits().into();
         if base.is_none() {
@@ -337,7 +386,9 @@ impl<'a> Facts<'a> {
             record.lineage = if lineage == [0; 16] { [1; 16] } else { lineage };
             (record.epoch, record.claim) = (1.into(), 1.into());
         }
-        self.finish(&mut record, sources, clean, &mut uses, sources.with(tie_break), true)
+        let present = sources.with(tie_break);
+        let known = Known { sources, clean, present, foreign: true, moves: Moves::default(), slots };
+        self.finish(&mut record, &mut uses, known)
     }
 
     /// Of the entitled legs those that are up to date. Superblocks are written to all at the same time, and never behind a record, so
@@ -367,20 +418,15 @@ impl<'a> Facts<'a> {
     }
 
     /// What is rebuilt from where, once it is known who has the data.
-    fn finish(
-        &self,
-        record: &mut Record,
-        sources: Set,
-        clean: bool,
-        uses: &mut [Use; LEGS_MAX],
-        present: Set,
-        foreign: bool,
-    ) -> Result<Plan, Refusal> {
+    fn finish(&self, record: &mut Record, uses: &mut [Use; LEGS_MAX], known: Known) -> Result<Plan, Refusal> {
+        let Known { sources, clean, present, foreign, moves, slots } = known;
+        let leaving = moves.leaving();
         // They all have what was acknowledged. The younger superblock may know of more; the slot never decides but in the end.
         let rank = |place: usize, leg: &Leg<'_>| {
             let known = leg.record.map_or(0, |record| record.epoch.get());
             let mostly = leg.superblock.devflags & device::WRITE_MOSTLY != 0;
             (
+                !leaving.has(place),
                 known,
                 leg.superblock.events.get(),
                 !leg.superblock.has(feature::BAD_BLOCKS),
@@ -390,7 +436,7 @@ impl<'a> Facts<'a> {
         };
         let found = *uses;
         let best = self.sources(sources, &found).max_by_key(|(place, leg)| rank(*place, leg));
-        let (source, _) = best.ok_or(Refusal::NoneInSync)?;
+        let (mut source, _) = best.ok_or(Refusal::NoneInSync)?;
         let source_leg = best.map(|(_, leg)| leg);
 
         // The bits of the sources together; `None` if one of them cannot say.
@@ -406,14 +452,22 @@ impl<'a> Facts<'a> {
             };
         }
         let differ = !clean && bits.is_none_or(|bits| bits.any);
-        let mut entitled = sources;
-        if differ && !breaks(Mutant::EqualAfterCrash) {
+        if leaving.has(source) {
+            let other = present.and(Set::LEGS).without(leaving).lowest().filter(|_| breaks(Mutant::RemoveLast));
+            source = other.ok_or(Refusal::LastLeg(source))?;
+        }
+        let mut entitled = sources.without(leaving);
+        if differ && !breaks(Mutant::EqualAfterCrash) || entitled.is_empty() {
             entitled = Set::one(source);
         }
         for (leg, own) in self.legs.iter().zip(uses.iter_mut()) {
             let Some(place) = own.place else { continue };
+            if moves.joining().has(place) {
+                own.recovery = if breaks(Mutant::TrustNewLeg) { Recovery::Bits } else { Recovery::All };
+                continue;
+            }
             own.bits = bits.is_some() && leg.bitmap.is_ok();
-            if entitled.has(place) {
+            if entitled.with(leaving).has(place) {
                 own.recovery = Recovery::None;
                 continue;
             }
@@ -454,8 +508,8 @@ impl<'a> Facts<'a> {
             (record.entitled, record.voters) = (entitled.bits().into(), present.bits().into());
         }
         let issued = source_leg.map_or(0, |leg| leg.superblock.events.get());
-        let (record, events, slots, legs) = (record.clone(), self.events(), self.slots(), *uses);
-        Ok(Plan { record, present, entitled, source, events, issued, legs, foreign, slots })
+        let (record, events, legs) = (record.clone(), self.events(), *uses);
+        Ok(Plan { record, present, entitled, source, events, issued, legs, foreign, slots, moves })
     }
 }
 

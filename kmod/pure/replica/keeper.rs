@@ -19,6 +19,7 @@
 
 use super::acknowledge::Standing;
 use super::assemble::{Plan, Recovery};
+use super::change::{Member, Move, Moves};
 use super::chunk::Words;
 use super::intent::{Batch, Intent};
 use super::mutant::{breaks, Mutant};
@@ -110,6 +111,10 @@ pub struct Keeper<W: Words, M: Memory> {
     /// The bitmap.
     pub intent: Intent<W, M>,
     record: Record,
+    /// Members that come and go.
+    moves: Moves,
+    /// Whom the record that is being written takes from the table: it is told, too.
+    told: Option<Member>,
     slots: Set,
     /// Members that the record is written to.
     alive: Set,
@@ -164,6 +169,8 @@ impl<W: Words, M: Memory> Keeper<W, M> {
         let mut keeper = Self {
             intent,
             record: plan.record.clone(),
+            moves: plan.moves,
+            told: None,
             slots: plan.slots,
             alive: plan.present,
             attached: plan.entitled,
@@ -174,7 +181,7 @@ impl<W: Words, M: Memory> Keeper<W, M> {
             failed: Set::NONE,
             needed: plan.record.entitled().with(plan.entitled),
             owed: true,
-            cached: true,
+            cached: !breaks(Mutant::Uncached),
             claim: true,
             renew: !breaks(Mutant::NoEpoch),
             change: None,
@@ -199,6 +206,17 @@ impl<W: Words, M: Memory> Keeper<W, M> {
     /// The record that is, or is being, written.
     pub fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// The UUID under which the record is written to a member. One that has been removed is told once, when the table has it no longer.
+    pub fn device(&self, place: usize) -> [u8; 16] {
+        let told = self.told.filter(|told| told.place == place).map(|told| told.device);
+        told.or_else(|| self.record.member.get(place).copied()).unwrap_or_default()
+    }
+
+    /// Places that are to have a leg.
+    pub fn slots(&self) -> Set {
+        self.slots
     }
 
     /// The legs that a write must be on before it is acknowledged, and those whose word does not count.
@@ -373,10 +391,17 @@ impl<W: Words, M: Memory> Keeper<W, M> {
             *set = set.without(failed);
         }
         (self.joining, self.rebuilt) = (self.joining.without(failed), self.rebuilt.without(failed));
-        if let Task::Admit(legs, _) | Task::Entitle(legs, _) = self.task {
-            if !legs.and(failed).is_empty() {
+        match self.task {
+            Task::Admit(legs, stage) if !legs.and(failed).is_empty() => {
                 self.task = Task::Idle;
+                if stage != Stage::Third {
+                    // The others try again.
+                    self.joining = self.joining.with(legs.without(failed));
+                    self.attached = self.attached.without(legs);
+                }
             }
+            Task::Entitle(legs, _) if !legs.and(failed).is_empty() => self.task = Task::Idle,
+            _ => {}
         }
         if matches!(self.task, Task::Sweep(_) | Task::Rest(_)) {
             self.task = Task::Idle;
@@ -429,10 +454,10 @@ impl<W: Words, M: Memory> Keeper<W, M> {
     /// A change of the membership, if the record does not say what is the case.
     fn changed(&mut self) -> Option<Step> {
         let voters = self.record.voters();
-        let wanted =
-            voters.and(self.alive).with(self.entitled.and(self.alive)).with(self.alive.and(Set::one(TIE_BREAK)));
-        let next = quorum::step(voters, wanted);
-        if self.entitled == self.record.entitled() && next == voters && !self.renew {
+        let wanted = voters.with(self.entitled).with(Set::one(TIE_BREAK)).and(self.alive);
+        let next = quorum::step(voters, wanted.without(self.moves.leaving()));
+        let table = self.moves.next(&self.record, next);
+        if self.entitled == self.record.entitled() && next == voters && !self.renew && table.is_none() {
             return None;
         }
         let epoch = self.record.claim.get();
@@ -444,9 +469,31 @@ impl<W: Words, M: Memory> Keeper<W, M> {
         self.record.parent = self.record.epoch;
         (self.record.epoch, self.record.claim) = (epoch.into(), claim.max(epoch + 1).into());
         (self.record.entitled, self.record.voters) = (self.entitled.bits().into(), next.bits().into());
+        if let Some(table) = table {
+            self.move_on(table);
+        }
         self.needed = self.needed.with(self.entitled);
         self.change = Some(voters);
         Some(Step::Record(self.alive))
+    }
+
+    /// The record that is about to be written changes the table.
+    fn move_on(&mut self, table: Move) {
+        self.moves.begun(table);
+        match table {
+            Move::Forget(member) => {
+                self.record.forget(member.place);
+                self.told = Some(member);
+            }
+            Move::Name(member) => {
+                self.record.name(member.place, member.device);
+                if breaks(Mutant::RenameVoter) && member.place == TIE_BREAK {
+                    self.record.voters = self.record.voters().with(Set::one(TIE_BREAK)).bits().into();
+                }
+                // A leg gets bitmap and superblock first.
+                self.alive = self.alive.with(Set::one(member.place).and(Set::one(TIE_BREAK)));
+            }
+        }
     }
 
     /// The next step of what nobody waits for.
@@ -486,7 +533,10 @@ impl<W: Words, M: Memory> Keeper<W, M> {
         if !self.joining.is_empty() {
             let legs = core::mem::take(&mut self.joining);
             // The bits are durable on the others. From now on it gets everything, all pages and its superblock first.
-            (self.alive, self.attached) = (self.alive.with(legs), self.attached.with(legs));
+            self.attached = self.attached.with(legs);
+            if breaks(Mutant::RecordFirst) {
+                self.alive = self.alive.with(legs);
+            }
             self.intent.confirm();
             self.intent.differ();
             self.restarts = self.restarts.saturating_add(1);
@@ -577,6 +627,9 @@ impl<W: Words, M: Memory> Keeper<W, M> {
     fn recorded(&mut self, ok: Set, all: bool) {
         let voters = self.record.voters();
         let change = self.change.take();
+        if let Some(told) = self.told.take() {
+            self.alive = self.alive.without(Set::one(told.place));
+        }
         let before = change.unwrap_or(voters);
         // The youngest record may have been begun by somebody who could not decide it. The claim, which has it besides, decides it: on as
         // many as a start needs, who are still there.
@@ -598,7 +651,11 @@ impl<W: Words, M: Memory> Keeper<W, M> {
             return;
         }
         match self.task {
-            Task::Admit(legs, _) => self.task = Task::Admit(legs, Stage::Second),
+            Task::Admit(legs, _) => {
+                // A record before its superblock would make it one that somebody else has written.
+                self.alive = self.alive.with(legs);
+                self.task = Task::Admit(legs, Stage::Second);
+            }
             Task::Entitle(legs, _) => {
                 self.task = Task::Idle;
                 self.entitle(legs);
@@ -646,14 +703,25 @@ impl<W: Words, M: Memory> Keeper<W, M> {
             features |= feature::RECOVERY | feature::RECOVERY_BITMAP;
         }
         leg.feature_map = features.into();
+        if let Some(last) = self.slots.iter().last() {
+            leg.raid_disks = (last as u32 + 1).into();
+        }
+        let attached = self.attached.without(self.failed);
         let count = leg.max_dev.get() as usize;
+        let numbered = attached.iter().filter_map(numbers).map(|number| number as usize + 1);
+        let wanted = numbered.max().unwrap_or(0).min(leg.role.len()).max(count);
+        for raw in leg.role.iter_mut().take(wanted).skip(count) {
+            *raw = Role::Spare.raw().into();
+        }
+        leg.max_dev = (wanted as u32).into();
+        let count = wanted;
         for raw in leg.role.iter_mut().take(count) {
             // Whoever is not there has failed; a number that nobody has stays free.
             if matches!(Role::of(raw.get()), Some(Role::Slot(_))) {
                 *raw = Role::Faulty.raw().into();
             }
         }
-        for place in self.attached.without(self.failed).iter() {
+        for place in attached.iter() {
             let number = numbers(place).filter(|number| (*number as usize) < count);
             if let Some(raw) = number.and_then(|number| leg.role.get_mut(number as usize)) {
                 *raw = Role::Slot(place as u16).raw().into();

@@ -12,6 +12,7 @@
 //! - [`record`], [`lineage`], [`quorum`]: what was written down, what is history of what, how many must agree
 //! - [`assemble`]: from the facts of the legs that are there to a plan, or to a reason why nobody can know; [`foreign`]: the same
 //!   where md has run the array
+//! - [`change`]: members that come and go
 //!
 //! and what decides while it runs:
 //! - [`acknowledge`]: whether a write or a flush may be acknowledged; [`chunk`]: one word for each chunk, for the I/O path
@@ -22,6 +23,7 @@
 
 pub mod acknowledge;
 pub mod assemble;
+pub mod change;
 pub mod chunk;
 pub mod foreign;
 pub mod intent;

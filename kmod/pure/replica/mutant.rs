@@ -48,11 +48,25 @@ pub enum Mutant {
     OneSlot,
     /// A leg that missed more than the bitmap knows is rebuilt by the bitmap.
     TrustBitmap,
+    /// A tie-break votes for the one that took its place.
+    AnyTieBreak,
+    /// A member gets the place of another one together with its vote.
+    RenameVoter,
+    /// A leg that is new is rebuilt by its bitmap.
+    TrustNewLeg,
+    /// The last leg that has all data may be removed.
+    RemoveLast,
+    /// A leg that was removed is still missing.
+    KeepSlot,
+    /// A leg that joins gets the record before its superblock.
+    RecordFirst,
+    /// What a start has read need not be durable before it relies on it.
+    Uncached,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 27] = [
         Self::AcknowledgeEarly,
         Self::FlushErrors,
         Self::BitAfterData,
@@ -73,6 +87,13 @@ impl Mutant {
         Self::EntitleEarly,
         Self::OneSlot,
         Self::TrustBitmap,
+        Self::AnyTieBreak,
+        Self::RenameVoter,
+        Self::TrustNewLeg,
+        Self::RemoveLast,
+        Self::KeepSlot,
+        Self::RecordFirst,
+        Self::Uncached,
     ];
 }
 

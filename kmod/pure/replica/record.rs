@@ -96,8 +96,10 @@ pub struct Record {
     pub flags: U32,
     /// How many lineages there are before this one.
     pub forks: U32,
+    /// Places that are to have a leg; besides `legs` those that md had empty when the array was taken over.
+    pub slots: U32,
     /// Zero.
-    pub reserved: [u8; 84],
+    pub reserved: [u8; 80],
     /// UUIDs of the members: a leg's by its slot; behind them, the tie-break's.
     pub member: [[u8; 16]; PLACES],
     /// The lineages before, the oldest first; the rest is zero.
@@ -176,6 +178,7 @@ impl Record {
         (record.sequence, record.epoch, record.claim) = (1.into(), 1.into(), 2.into());
         (record.events, record.time, record.lineage) = (leg.events, time.into(), lineage);
         (record.legs, record.entitled, record.voters) = (legs.into(), legs.into(), all.bits().into());
+        record.slots = record.legs;
         record
     }
 
@@ -201,7 +204,7 @@ impl Record {
         if record.device != whose.device {
             return Err(Refusal::Device);
         }
-        if rest.iter().any(|&byte| byte != 0) || record.reserved != [0; 84] {
+        if rest.iter().any(|&byte| byte != 0) || record.reserved != [0; 80] {
             return Err(Refusal::Contents);
         }
         record.check()?;
@@ -228,6 +231,34 @@ impl Record {
     /// Places that are legs.
     pub fn legs(&self) -> Set {
         Set::of(self.legs.get()).unwrap_or_default()
+    }
+
+    /// Places that are to have a leg.
+    pub fn slots(&self) -> Set {
+        Set::of(self.slots.get()).unwrap_or_default().with(self.legs())
+    }
+
+    /// Gives a place, which nobody has, to this member. It has no vote.
+    pub(super) fn name(&mut self, place: usize, device: [u8; 16]) {
+        self.forget(place);
+        if let Some(member) = self.member.get_mut(place) {
+            *member = device;
+        }
+        let leg = Set::one(place).and(Set::LEGS);
+        (self.slots, self.legs) = (self.slots().with(leg).bits().into(), self.legs().with(leg).bits().into());
+    }
+
+    /// Takes a member from the table.
+    pub(super) fn forget(&mut self, place: usize) {
+        let without = |set: Set| U32::from(set.without(Set::one(place)).bits());
+        if !breaks(Mutant::KeepSlot) {
+            self.slots = without(self.slots());
+        }
+        (self.legs, self.entitled, self.voters) =
+            (without(self.legs()), without(self.entitled()), without(self.voters()));
+        if let Some(member) = self.member.get_mut(place) {
+            *member = [0; 16];
+        }
     }
 
     /// Legs that have all that was acknowledged.
@@ -257,7 +288,7 @@ impl Record {
 
     /// Whether two say the same of the members.
     pub fn agrees(&self, other: &Self) -> bool {
-        let facts = |record: &Self| (record.legs, record.entitled, record.voters, record.parent);
+        let facts = |record: &Self| (record.legs, record.slots, record.entitled, record.voters, record.parent);
         facts(self) == facts(other) && self.member == other.member && self.forks() == other.forks()
     }
 
@@ -278,12 +309,13 @@ impl Record {
 
     /// Whether it describes what can be.
     fn check(&self) -> Result<(), Refusal> {
-        let sets = [self.legs, self.entitled, self.voters].map(|set| Set::of(set.get()));
-        let [Some(legs), Some(entitled), Some(voters)] = sets else { return Err(Refusal::Contents) };
+        let sets = [self.legs, self.slots, self.entitled, self.voters].map(|set| Set::of(set.get()));
+        let [Some(legs), Some(slots), Some(entitled), Some(voters)] = sets else { return Err(Refusal::Contents) };
         let named = |place: usize| self.member.get(place).is_some_and(|member| *member != [0; 16]);
         let members = (0..PLACES).filter(|place| named(*place)).fold(Set::NONE, |set, place| set.with(Set::one(place)));
         let twice = members.iter().any(|place| self.member.get(place).and_then(|uuid| self.place(uuid)) != Some(place));
         let sane = legs == members.without(Set::one(TIE_BREAK))
+            && Set::LEGS.covers(slots)
             && legs.covers(entitled)
             && members.covers(voters)
             && !entitled.is_empty()

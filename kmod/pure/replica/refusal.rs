@@ -3,7 +3,7 @@
 //! Why a replica does not start, with the facts that decided it. Legs are counted from 0 in the order in which they were given.
 
 use super::record::{self, Record};
-use super::set::Set;
+use super::set::{Set, LEGS_MAX};
 use core::fmt;
 
 /// Whose record it is.
@@ -100,6 +100,10 @@ pub enum Refusal {
         /// Bytes of the first's.
         first: u32,
     },
+    /// A leg without a write-intent bitmap.
+    NoBitmap(usize),
+    /// A leg that has no room for the membership record.
+    NoRoom(usize),
     /// No leg has a record that can be read.
     Record(usize, record::Refusal),
     /// Two members have gone on without each other.
@@ -132,6 +136,18 @@ pub enum Refusal {
     NoSuchLeg(usize),
     /// A start is to be forced from a leg that was being rebuilt.
     Unfinished(usize),
+    /// A start is to be forced from a leg that is no member any more.
+    Stranger(usize),
+    /// Who is to leave is the last leg that has all of the data.
+    LastLeg(usize),
+    /// There is no place for another leg.
+    Full,
+    /// There is a tie-break already.
+    Taken,
+    /// Who is to join is not there.
+    NotGiven,
+    /// The members are to be changed, but md has had the legs.
+    ForeignChange,
     /// No further change can be counted.
     End,
 }
@@ -146,6 +162,8 @@ impl Refusal {
             Self::Twice(..) => "name each leg once, and no copy of one",
             Self::Number(..) => "leave one of them out, and add it again",
             Self::Size { .. } | Self::BlockSize { .. } => "leave it out, and add a leg of the right kind",
+            Self::NoBitmap(_) => "let mdadm add one to it",
+            Self::NoRoom(_) => "copy the data to a replica that Stor has made",
             Self::Record(..) => "bring the other legs, or force a start from this one",
             Self::Apart(..) | Self::ForeignApart(..) => {
                 "choose whose data is wanted; what only the other one has will be lost"
@@ -155,6 +173,12 @@ impl Refusal {
             }
             Self::NoneInSync => "bring the leg that it was rebuilt from",
             Self::Unfinished(_) => "its data is a mixture; force a start from another one",
+            Self::Stranger(_) => "name a leg that is a member",
+            Self::LastLeg(_) => "wait until another leg is rebuilt",
+            Self::Full => "remove a leg first",
+            Self::Taken => "remove that one first",
+            Self::NotGiven => "give it, too",
+            Self::ForeignChange => "start the volume first",
             Self::End => "copy the volume to a new one",
         }
     }
@@ -174,6 +198,8 @@ impl fmt::Display for Refusal {
             Self::BlockSize { leg, size, first } => {
                 write!(f, "leg {leg} has blocks of {size} bytes, leg 0 of {first}")
             }
+            Self::NoBitmap(leg) => write!(f, "leg {leg} has no write-intent bitmap"),
+            Self::NoRoom(leg) => write!(f, "leg {leg} has no room for the membership record before its data"),
             Self::Record(leg, refusal) => write!(f, "leg {leg}: {refusal}"),
             Self::Apart(one, other) => write!(f, "{one} and {other} have gone on without each other"),
             Self::Quorum { present, voters, epoch } => write!(
@@ -191,6 +217,12 @@ impl fmt::Display for Refusal {
             Self::NoneInSync => f.write_str("no leg that is there has all of the data"),
             Self::NoSuchLeg(leg) => write!(f, "there is no leg {leg}"),
             Self::Unfinished(leg) => write!(f, "leg {leg} was being rebuilt"),
+            Self::Stranger(leg) => write!(f, "leg {leg} is no member any more"),
+            Self::LastLeg(slot) => write!(f, "the leg in slot {slot} is the last that has all of the data"),
+            Self::Full => write!(f, "there are {LEGS_MAX} legs"),
+            Self::Taken => f.write_str("there is a tie-break"),
+            Self::NotGiven => f.write_str("who is to join is not there"),
+            Self::ForeignChange => f.write_str("md has had the legs, so their members cannot be changed now"),
             Self::End => f.write_str("the membership has been changed as often as it can be"),
         }?;
         write!(f, ": {}", self.advice())

@@ -222,6 +222,24 @@ proptest! {
         prop_assert!(!bitmap::is_set(&pages[place.page], place));
     }
 
+    #[test]
+    fn bits_behind_the_last_chunk_mean_nothing(size in 1_u64..1 << 18, shift in 9_u32..12, bit in any::<u32>()) {
+        let geometry = Geometry::new(size, 1 << shift).unwrap();
+        let number = geometry.pages() - 1;
+        let (begin, end) = geometry.chunks_of(number);
+        let mut page = [0xff; PAGE_SIZE];
+        (begin..end).for_each(|chunk| bitmap::put(&mut page, geometry.place(chunk), false));
+        prop_assert!(!bitmap::any_set(&geometry, number, &page), "the header's bytes, and what mdadm leaves");
+        prop_assert!(!bitmap::any_set(&geometry, number + 1, &[0xff; PAGE_SIZE]), "there is no such page");
+        for chunk in [begin, end.saturating_sub(1), begin + u64::from(bit) % (end - begin).max(1)] {
+            if chunk < end {
+                bitmap::put(&mut page, geometry.place(chunk), true);
+                prop_assert!(bitmap::any_set(&geometry, number, &page));
+                bitmap::put(&mut page, geometry.place(chunk), false);
+            }
+        }
+    }
+
     /// Beside a set of units.
     #[test]
     fn a_bad_block_log_is_a_set(

@@ -41,7 +41,8 @@ fn volume(legs: u32, tie_break: bool) -> (Vec<Found>, Record) {
     if tie_break {
         members[TIE_BREAK] = [0x77; 16];
     }
-    let record = Record::first(&leg(0, legs), members, [1; 16], 5);
+    let mut record = Record::first(&leg(0, legs), members, [1; 16], 5);
+    record.device = [0x77; 16];
     let found = (0..legs).map(|number| {
         let mut superblock = leg(number, legs);
         superblock.set_time(5, record.tag());
@@ -83,13 +84,17 @@ fn bad_legs_are_refused_and_named() {
         refusal.map(|refusal| (refusal, refusal.to_string()))
     };
     type Case<'a> = (Refusal, &'a dyn Fn(&mut Found));
-    let cases: [Case<'_>; 6] = [
+    let cases: [Case<'_>; 8] = [
         (Refusal::OtherArray(1), &|leg| leg.superblock.set_uuid[0] ^= 1),
         (Refusal::OtherArray(1), &|leg| leg.superblock.ctime += 1),
         (Refusal::Size { leg: 1, size: leg::SIZE - 8, first: leg::SIZE }, &|leg| leg.superblock.size -= 8),
         (Refusal::BlockSize { leg: 1, size: 4096, first: 512 }, &|leg| leg.block_size = 4096),
         (Refusal::Twice(0, 1), &|leg| leg.superblock.device_uuid = uuid(0)),
         (Refusal::Number(0, 1), &|leg| leg.superblock.dev_number = 0.into()),
+        (Refusal::NoBitmap(1), &|leg| leg.superblock.feature_map = 0.into()),
+        (Refusal::NoRoom(1), &|leg| {
+            leg.superblock.bblog_offset = (leg.superblock.data_offset.get() as i32 - 24).into()
+        }),
     ];
     for (refusal, change) in cases {
         let (found, text) = with(change).unwrap();
@@ -148,6 +153,24 @@ fn too_few_voters_or_no_source_is_refused() {
     assert_eq!(plan.record.voters(), plan.present);
     assert!(plan.present.has(TIE_BREAK), "it has no data to lose, so its vote is taken from the others");
     assert_eq!(start(&found, None, Consent::Force { leg: 7, lineage: [9; 16] }).err(), Some(Refusal::NoSuchLeg(7)));
+}
+
+/// A tie-break that another one has replaced still has a record of the replica.
+#[test]
+fn a_tie_break_that_was_replaced_does_not_vote() {
+    let (found, record) = volume(2, true);
+    assert!(start(&found[..1], Some(&record), Consent::Safe).is_ok());
+    let old = Record { device: [0x78; 16], ..record.clone() };
+    let refusal = start(&found[..1], Some(&old), Consent::Safe).err();
+    assert!(matches!(refusal, Some(Refusal::Quorum { present, .. }) if present == Set::one(0)), "{refusal:?}");
+    assert!(!start(&found, Some(&old), Consent::Safe).unwrap().present.has(TIE_BREAK), "the legs do without it");
+    let forced = Consent::Force { leg: 0, lineage: [9; 16] };
+    assert!(!start(&found, Some(&old), forced).unwrap().present.has(TIE_BREAK));
+    // md has had the legs: its vote is not taken over either.
+    let mut by_md = found;
+    by_md.iter_mut().for_each(|leg| leg.superblock.set_time(6, 0));
+    assert!(start(&by_md, Some(&record), Consent::Safe).unwrap().record.voters().has(TIE_BREAK));
+    assert!(!start(&by_md, Some(&old), Consent::Safe).unwrap().record.voters().has(TIE_BREAK));
 }
 
 /// Leg 0 has a record that was begun and never decided; legs 1 and 2 and the tie-break have gone on without knowing of it.

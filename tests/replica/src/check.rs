@@ -5,7 +5,7 @@
 
 use crate::device::{Contents, Place, SECTORS};
 use crate::volume::Volume;
-use crate::world::{find, geometry, World};
+use crate::world::{find, geometry, uuid, World};
 use crate::Fault;
 use stor_pure::pure::md::bitmap;
 
@@ -14,7 +14,9 @@ use stor_pure::pure::md::bitmap;
 pub(crate) fn entitled(world: &World, volume: &Volume) -> Result<(), Fault> {
     let (entitled, lineage) = (volume.keeper.record().entitled(), volume.keeper.record().lineage);
     let mut legs: Vec<(usize, &Contents)> = Vec::new();
-    for (place, device) in world.devices.iter().filter(|(place, _)| entitled.has(*place)) {
+    let record = volume.keeper.record();
+    let has = |disk: usize| record.place(&uuid(disk)).is_some_and(|place| entitled.has(place));
+    for (place, device) in world.devices.iter().filter(|(disk, _)| has(*disk)) {
         // One that is not there may be another volume's by now.
         if find(device.durable(), *place)?.record.is_ok_and(|(record, _)| record.lineage == lineage) {
             legs.push((*place, device.durable()));
@@ -45,18 +47,21 @@ pub(crate) fn entitled(world: &World, volume: &Volume) -> Result<(), Fault> {
 /// At rest: all legs are equal, in sync and clean, and no bit is set.
 pub(crate) fn at_rest(world: &World, volume: &Volume) -> Result<(), Fault> {
     let mut first: Option<[u32; SECTORS]> = None;
-    let entitled = volume.keeper.record().entitled();
-    if entitled.len() as usize != world.legs {
+    let record = volume.keeper.record();
+    let entitled = record.entitled();
+    let lost = world.lost(record);
+    if entitled != record.slots().without(lost) {
         return Err(format!("at rest only legs {entitled} are entitled").into());
     }
-    for (place, device) in world.devices.iter().filter(|(place, _)| entitled.has(*place)) {
+    let has = |disk: usize| record.place(&uuid(disk)).is_some_and(|place| entitled.has(place));
+    for (place, device) in world.devices.iter().filter(|(disk, _)| has(*disk)) {
         let data = device.durable().data;
         if *first.get_or_insert(data) != data {
             return Err(format!("leg {place} differs at rest: {data:?}, {first:?}").into());
         }
         let found = find(device.durable(), *place)?;
         let sound = found.superblock.is_some_and(|superblock| superblock.is_clean() && superblock.in_sync());
-        if !sound || found.bitmap.is_ok_and(|bitmap| bitmap.any) {
+        if !sound || found.bitmap.is_ok_and(|bitmap| bitmap.any) && lost.is_empty() {
             return Err(format!("leg {place} is not clean at rest").into());
         }
     }

@@ -8,8 +8,12 @@
 //! the disks as a start, or md, would find them.
 #![allow(clippy::indexing_slicing)]
 
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod change;
 mod check;
 mod device;
+mod members;
 #[path = "../../crash/src/rng.rs"]
 mod rng;
 #[cfg(test)]
@@ -88,10 +92,10 @@ fn main() -> ExitCode {
     let noticed = !arguments.mutants || broken(&arguments);
     mutant::choose(arguments.mutant.and_then(|number| Mutant::ALL.get(number).copied()));
     match simulate(&arguments, false) {
-        Ok(Done { starts, refusals, forced, crashes, apart }) => {
+        Ok(Done { starts, refusals, forced, crashes, apart, changes }) => {
             println!(
-                "{} schedules with {starts} starts, {forced} that were forced, {refusals} refused, {apart} of them because legs \
-                 were apart, and {crashes} crashes are sound",
+                "{} schedules with {starts} starts, {forced} that were forced, {changes} that changed the members, {refusals} \
+                 refused, {apart} of them because legs were apart, and {crashes} crashes are sound",
                 arguments.schedules
             );
         }

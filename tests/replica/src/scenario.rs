@@ -14,7 +14,7 @@ use stor_pure::pure::replica::refusal::{Refusal, Who};
 use stor_pure::pure::replica::set::{Set, TIE_BREAK};
 
 /// Starts with these.
-fn start(world: &mut World, seen: &[usize], consent: Consent) -> Result<Volume, Refusal> {
+pub(crate) fn start(world: &mut World, seen: &[usize], consent: Consent) -> Result<Volume, Refusal> {
     for (place, device) in &mut world.devices {
         device.up = seen.contains(place);
     }
@@ -24,25 +24,25 @@ fn start(world: &mut World, seen: &[usize], consent: Consent) -> Result<Volume, 
     Ok(volume)
 }
 
-fn forced(world: &mut World, seen: &[usize], leg: usize) -> Volume {
+pub(crate) fn forced(world: &mut World, seen: &[usize], leg: usize) -> Volume {
     let lineage = Volume::new_lineage(world);
     start(world, seen, Consent::Force { leg, lineage }).unwrap_or_else(|refusal| panic!("{refusal}"))
 }
 
 /// Everything under way ends well.
-fn all(world: &mut World, volume: &mut Volume) {
+pub(crate) fn all(world: &mut World, volume: &mut Volume) {
     while volume.under_way() > 0 {
         volume.complete(world, 0, None).unwrap_or_else(|fault| panic!("{fault}"));
     }
 }
 
-fn write(world: &mut World, volume: &mut Volume, sector: usize) -> u32 {
+pub(crate) fn write(world: &mut World, volume: &mut Volume, sector: usize) -> u32 {
     let begun = volume.write(world, sector, 1).and_then(|begun| volume.settle(world).map(|()| begun));
     assert!(begun.unwrap_or_else(|fault| panic!("{fault}")));
     world.stamp
 }
 
-fn durable_write(world: &mut World, volume: &mut Volume, sector: usize) -> u32 {
+pub(crate) fn durable_write(world: &mut World, volume: &mut Volume, sector: usize) -> u32 {
     let stamp = write(world, volume, sector);
     all(world, volume);
     volume.flush(world).unwrap_or_else(|fault| panic!("{fault}"));
@@ -54,20 +54,20 @@ fn durable_write(world: &mut World, volume: &mut Volume, sector: usize) -> u32 {
 /// Only what is under way on this leg fails, until none is.
 fn fail(world: &mut World, volume: &mut Volume, place: usize) {
     let mut rng = Rng::new(3);
-    while let Some(index) = (0..volume.under_way()).find(|index| volume.place_of(*index) == Some(place)) {
+    while let Some(index) = (0..volume.under_way()).find(|index| volume.disk_of(*index) == Some(place)) {
         volume.complete(world, index, Some(&mut rng)).unwrap_or_else(|fault| panic!("{fault}"));
     }
 }
 
-fn power_cut(world: &mut World, volume: Volume) {
+pub(crate) fn power_cut(world: &mut World, volume: Volume) {
     volume.crash(world, &mut Rng::new(7), true);
 }
 
-fn new(legs: usize, tie_break: bool) -> World {
+pub(crate) fn new(legs: usize, tie_break: bool) -> World {
     World::new(legs, tie_break).unwrap_or_else(|fault| panic!("{fault}"))
 }
 
-fn began(world: &mut World, seen: &[usize]) -> Volume {
+pub(crate) fn began(world: &mut World, seen: &[usize]) -> Volume {
     let mut volume = start(world, seen, Consent::Safe).unwrap_or_else(|refusal| panic!("{refusal}"));
     all(world, &mut volume);
     volume
@@ -84,7 +84,7 @@ fn a_write_that_one_leg_failed_waits_for_the_record_even_if_the_leg_was_given_up
     write(&mut world, &mut volume, 0);
     let second = write(&mut world, &mut volume, 1);
     // Leg 1 has both writes. Leg 0 fails one, is given up, and then fails the other.
-    while let Some(index) = (0..volume.under_way()).find(|index| volume.place_of(*index) == Some(1)) {
+    while let Some(index) = (0..volume.under_way()).find(|index| volume.disk_of(*index) == Some(1)) {
         volume.complete(&mut world, index, None).unwrap_or_else(|fault| panic!("{fault}"));
     }
     fail(&mut world, &mut volume, 0);

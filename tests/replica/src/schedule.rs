@@ -4,13 +4,14 @@
 
 use crate::check;
 use crate::device::Contents;
+use crate::members;
 use crate::rng::Rng;
 use crate::volume::Volume;
-use crate::world::{find, Found, World};
+use crate::world::{find, is_tie_break, uuid, Found, World};
 use crate::Fault;
 use stor_pure::pure::replica::assemble::Consent;
+use stor_pure::pure::replica::change::Change;
 use stor_pure::pure::replica::refusal::Refusal;
-use stor_pure::pure::replica::set::TIE_BREAK;
 
 /// What came of a schedule.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,6 +21,8 @@ pub(crate) struct Done {
     pub(crate) forced: u64,
     pub(crate) crashes: u64,
     pub(crate) apart: u64,
+    /// Changes of the members that were done.
+    pub(crate) changes: u64,
 }
 
 impl Done {
@@ -29,6 +32,7 @@ impl Done {
         self.forced += other.forced;
         self.crashes += other.crashes;
         self.apart += other.apart;
+        self.changes += other.changes;
     }
 }
 
@@ -60,16 +64,15 @@ pub(crate) fn play(way: Way, told: bool) -> (Result<Done, Fault>, Vec<String>) {
 
 fn lives(world: &mut World, rng: &mut Rng) -> Result<Done, Fault> {
     let mut done = Done::default();
-    let all: Vec<usize> = world.devices.iter().map(|(place, _)| *place).collect();
-    let mut seen = all.clone();
+    let mut seen = all_of(world);
+    let mut wanted = None;
     let mut copies: Vec<(usize, Contents)> = Vec::new();
     for _ in 0..2 + rng.below(5) {
         // Often those that were not there before.
         let others = rng.below(3) == 0;
         let most = 2 + rng.below(3);
-        seen = all
-            .iter()
-            .copied()
+        seen = all_of(world)
+            .into_iter()
             .filter(|place| if others { !seen.contains(place) } else { rng.below(most) > 0 })
             .collect();
         let behind = behind(world)?;
@@ -79,22 +82,29 @@ fn lives(world: &mut World, rng: &mut Rng) -> Result<Done, Fault> {
         if seen.is_empty() {
             continue;
         }
-        let Some(volume) = start(world, rng, &seen, &mut done, false)? else { continue };
-        life(world, rng, volume, &mut done)?;
+        let want = members::want(world, rng, &mut seen, wanted)?;
+        wanted = want.or(wanted);
+        let Some((volume, want)) = start(world, rng, &seen, &mut done, false, want)? else { continue };
+        life(world, rng, volume, &mut done, want)?;
         copies.extend(
             world
                 .devices
                 .iter()
-                .filter(|(place, _)| *place != TIE_BREAK)
+                .filter(|(disk, _)| !is_tie_break(*disk))
                 .map(|(place, device)| (*place, device.durable().clone())),
         );
     }
     if rng.below(3) == 0 {
         restore(world, rng, &copies)?;
     }
-    let volume = start(world, rng, &all, &mut done, true)?.ok_or("it does not start in the end")?;
+    let all = all_of(world);
+    let (volume, _) = start(world, rng, &all, &mut done, true, None)?.ok_or("it does not start in the end")?;
     last(world, rng, volume)?;
     Ok(done)
+}
+
+fn all_of(world: &World) -> Vec<usize> {
+    world.devices.iter().map(|(disk, _)| *disk).collect()
 }
 
 /// Members that do not know of the youngest record.
@@ -113,11 +123,11 @@ fn restore(world: &mut World, rng: &mut Rng, copies: &[(usize, Contents)]) -> Re
         Ok(find(contents, place)?.superblock.map_or(0, |superblock| superblock.events.get()))
     };
     let mut newest = 0;
-    for (place, device) in world.devices.iter().filter(|(place, _)| *place != TIE_BREAK) {
+    for (place, device) in world.devices.iter().filter(|(disk, _)| !is_tie_break(*disk)) {
         newest = newest.max(events(device.durable(), *place)?);
     }
     let Some((place, contents)) = copies.get(rng.below(copies.len().max(1) as u64) as usize) else { return Ok(()) };
-    let all: Vec<usize> = world.devices.iter().map(|(place, _)| *place).collect();
+    let all = all_of(world);
     // Others have what it had, and know what it knew.
     let (plan, found) = world.plan(&all, Consent::Safe)?;
     let replaceable = plan.is_ok_and(|plan| {
@@ -125,8 +135,11 @@ fn restore(world: &mut World, rng: &mut Rng, copies: &[(usize, Contents)]) -> Re
         let knows = |(other, found): &(usize, Found)| {
             other != place && found.record.as_ref().is_ok_and(|(record, _)| record.epoch == epoch)
         };
-        entitled.len() > 1 && entitled.has(*place) && found.iter().any(knows)
+        let own = plan.record.place(&uuid(*place)).filter(|_| all.contains(place));
+        entitled.len() > 1 && own.is_some_and(|own| entitled.has(own)) && found.iter().any(knows)
     });
+    // One of before it had joined has no vote.
+    let replaceable = replaceable && find(contents, *place)?.record.is_ok();
     if events(contents, *place)? + 1 < newest && replaceable {
         world.tell(|| format!("{place} is an older copy of itself"));
         let contents = contents.clone();
@@ -142,17 +155,30 @@ fn start(
     seen: &[usize],
     done: &mut Done,
     must: bool,
-) -> Result<Option<Volume>, Fault> {
+    want: Option<Change>,
+) -> Result<Option<(Volume, Option<Change>)>, Fault> {
     for (place, device) in &mut world.devices {
         device.up = seen.contains(place);
     }
     world.tell(|| format!("a start with {seen:?}"));
+    if let Some(change) = want {
+        world.tell(|| format!("to be changed: {change:?}"));
+        let (plan, found) = world.plan(seen, Consent::Change(change))?;
+        match plan {
+            Ok(plan) => {
+                done.starts += 1;
+                return Ok(Some((begin(world, &plan, found)?, want)));
+            }
+            Err(refusal) if members::may_refuse(&refusal) => world.tell(|| refusal.to_string()),
+            Err(_) => {}
+        }
+    }
     let (plan, found) = world.plan(seen, Consent::Safe)?;
     let whole = seen.len() == world.devices.len();
     let refusal = match plan {
         Ok(plan) => {
             done.starts += 1;
-            return begin(world, &plan, found).map(Some);
+            return Ok(Some((begin(world, &plan, found)?, None)));
         }
         Err(refusal) => refusal,
     };
@@ -168,7 +194,7 @@ fn start(
         return Ok(None);
     }
     // Somebody chooses.
-    let legs: Vec<usize> = seen.iter().copied().filter(|place| *place != TIE_BREAK).collect();
+    let legs: Vec<usize> = found.iter().map(|(disk, _)| *disk).filter(|disk| !is_tie_break(*disk)).collect();
     let first = rng.below(legs.len().max(1) as u64) as usize;
     for leg in (0..legs.len()).map(|turn| (first + turn) % legs.len()) {
         let lineage = Volume::new_lineage(world);
@@ -179,9 +205,13 @@ fn start(
                 done.forced += 1;
                 // What he chooses is what he sees, and not what the disks may fall back to.
                 world.devices.iter_mut().filter(|(_, device)| device.up).for_each(|(_, device)| device.flush());
-                return begin(world, &plan, found).map(Some);
+                if must {
+                    // What he does not want any more he takes away.
+                    world.devices.retain(|(disk, _)| plan.record.place(&uuid(*disk)).is_some());
+                }
+                return Ok(Some((begin(world, &plan, found)?, None)));
             }
-            Err(Refusal::Unfinished(_) | Refusal::NoneInSync) => {}
+            Err(Refusal::Unfinished(_) | Refusal::NoneInSync | Refusal::Stranger(_)) => {}
             Err(refusal) => return Err(format!("a forced start is refused: {refusal}").into()),
         }
     }
@@ -209,13 +239,23 @@ fn begin(
 }
 
 /// A volume runs, and is gone.
-fn life(world: &mut World, rng: &mut Rng, mut volume: Volume, done: &mut Done) -> Result<(), Fault> {
+fn life(
+    world: &mut World,
+    rng: &mut Rng,
+    mut volume: Volume,
+    done: &mut Done,
+    mut want: Option<Change>,
+) -> Result<(), Fault> {
     let faulty = rng.below(2) == 0;
     // Some disks are much slower than others.
     let slow = world.devices[rng.below(world.devices.len() as u64) as usize].0;
     let mut left = 20 + rng.below(200);
     while left > 0 {
         left -= 1;
+        if let Some(change) = want.take_if(|_| volume.is_started()) {
+            members::done(world, rng, &volume, &change)?;
+            done.changes += 1;
+        }
         let failures = volume.failures();
         act(world, rng, &mut volume, faulty, slow)?;
         // The moment after a failure is the most dangerous one.
@@ -250,7 +290,7 @@ fn act(world: &mut World, rng: &mut Rng, volume: &mut Volume, faulty: bool, slow
     match rng.below(100) {
         0..=49 => {
             let index = rng.below(volume.under_way().max(1) as u64) as usize;
-            if volume.place_of(index) == Some(slow) && rng.below(4) > 0 {
+            if volume.disk_of(index) == Some(slow) && rng.below(4) > 0 {
                 return Ok(());
             }
             let fail = faulty && rng.below(60) == 0;
@@ -301,11 +341,11 @@ fn back(world: &mut World, rng: &mut Rng, volume: &mut Volume) -> Result<(), Fau
     let (place, device) = &mut world.devices[index];
     let place = *place;
     // A disk that forgets its cache and goes on as if nothing had been is none that anybody could use.
-    if volume.is_busy(place) || volume.keeper.is_attached(place) {
+    if volume.uses(place) {
         return Ok(());
     }
     device.up = true;
-    if place == TIE_BREAK {
+    if is_tie_break(place) {
         return Ok(());
     }
     let found = find(device.view(), place)?;
@@ -338,20 +378,15 @@ pub(crate) fn rest(world: &mut World, rng: &mut Rng, volume: &mut Volume) -> Res
 fn last(world: &mut World, rng: &mut Rng, mut volume: Volume) -> Result<(), Fault> {
     world.tell(|| "the end".into());
     rest(world, rng, &mut volume)?;
-    // One that was left out by a choice, and whose record is another volume's, comes back now.
-    for place in 0..world.legs {
-        volume.read(world, place)?;
-    }
     check::entitled(world, &volume)?;
     check::at_rest(world, &volume)?;
     for sector in 0..crate::device::SECTORS {
         volume.read(world, sector)?;
     }
     volume.crash(world, rng, true);
-    let all: Vec<usize> = world.devices.iter().map(|(place, _)| *place).collect();
-    let (plan, _) = world.plan(&all, Consent::Safe)?;
+    let (plan, _) = world.plan(&all_of(world), Consent::Safe)?;
     let plan = plan.map_err(|refusal| format!("after an orderly end it is refused: {refusal}"))?;
-    if plan.entitled.len() as usize != world.legs {
+    if plan.entitled != plan.record.slots().without(world.lost(&plan.record)) {
         return Err(format!("after an orderly end only legs {} are entitled", plan.entitled).into());
     }
     Ok(())

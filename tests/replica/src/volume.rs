@@ -6,7 +6,7 @@
 use crate::device::{Place, Write, SECTORS};
 use crate::rng::Rng;
 use crate::truth::Mark;
-use crate::world::{geometry, leg_of, lineage, Found, Host, World, ARRAY};
+use crate::world::{geometry, is_tie_break, leg_of, lineage, uuid, Found, Host, World, ARRAY};
 use crate::Fault;
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -98,6 +98,8 @@ struct Copying {
 /// A volume that runs.
 pub(crate) struct Volume {
     pub(crate) keeper: Keeper<Cells, Host>,
+    /// The disks in their places.
+    disks: HashMap<usize, usize>,
     superblocks: HashMap<usize, Box<Superblock>>,
     positions: HashMap<usize, Position>,
     requests: Vec<Request>,
@@ -117,14 +119,15 @@ impl Volume {
     pub(crate) fn start(plan: &Plan, found: Vec<(usize, Found)>, settled: bool) -> Result<Self, Fault> {
         let geometry = geometry()?;
         let words = Cells(vec![Cell::default(); geometry.chunks() as usize]);
-        let source = found.iter().find(|(place, _)| *place == plan.source).map(|(_, found)| found);
+        let legs: Vec<&(usize, Found)> = found.iter().filter(|(_, found)| leg_of(found).is_some()).collect();
+        let places = plan.legs.iter().map(|leg| leg.place);
+        let source = places.clone().zip(&legs).find(|(place, _)| *place == Some(plan.source)).map(|(_, leg)| &leg.1);
         let sound = source.is_some_and(|found| found.bitmap.is_ok());
         let header = source.and_then(|found| found.header).filter(|_| sound);
         // Without bits that count, no leg that comes can have missed little.
         let header = header.unwrap_or_else(|| Header::new(ARRAY, &geometry, plan.events + 1, 8));
         let mut intent = Intent::new(geometry, words, header).map_err(|_| "no memory")?;
-        let legs: Vec<&(usize, Found)> = found.iter().filter(|(_, found)| leg_of(found).is_some()).collect();
-        for (leg, (_, found)) in plan.legs.iter().zip(legs) {
+        for (leg, (_, found)) in plan.legs.iter().zip(&legs) {
             if leg.bits {
                 intent.unite(0, &found.bits);
             }
@@ -134,12 +137,17 @@ impl Volume {
         }
         let keeper = Keeper::new(plan, intent);
         let (mut superblocks, mut positions) = (HashMap::new(), HashMap::new());
-        for (place, found) in found {
+        let mut disks: HashMap<usize, usize> =
+            places.zip(&legs).filter_map(|(place, leg)| Some((place?, leg.0))).collect();
+        disks.extend(found.iter().find(|(disk, _)| is_tie_break(*disk)).map(|(disk, _)| (TIE_BREAK, *disk)));
+        for (disk, found) in found {
+            let Some(place) = disks.iter().find(|(_, own)| **own == disk).map(|(place, _)| *place) else { continue };
             positions.insert(place, found.record.map_or(Position::NONE, |(_, position)| position));
             superblocks.extend(found.superblock.map(|superblock| (place, superblock)));
         }
         Ok(Self {
             keeper,
+            disks,
             superblocks,
             positions,
             requests: Vec::new(),
@@ -195,13 +203,24 @@ impl Volume {
     }
 
     /// The disk of a request.
-    pub(crate) fn place_of(&self, index: usize) -> Option<usize> {
-        self.requests.get(index).map(|request| request.place)
+    pub(crate) fn disk_of(&self, index: usize) -> Option<usize> {
+        self.requests.get(index).and_then(|request| self.disk(request.place))
     }
 
-    /// Whether requests are under way on this disk.
-    pub(crate) fn is_busy(&self, place: usize) -> bool {
-        self.requests.iter().any(|request| request.place == place)
+    /// The disk in a place.
+    fn disk(&self, place: usize) -> Option<usize> {
+        self.disks.get(&place).copied()
+    }
+
+    /// Whether a step may be for this disk, or requests are under way on it.
+    pub(crate) fn uses(&self, disk: usize) -> bool {
+        let attached = self.disks.iter().any(|(place, own)| *own == disk && self.keeper.is_attached(*place));
+        attached || (0..self.requests.len()).any(|index| self.disk_of(index) == Some(disk))
+    }
+
+    /// Whether it can be used: what it was to do first is done.
+    pub(crate) fn is_started(&self) -> bool {
+        self.started && self.keeper.stopped().is_none()
     }
 
     /// A user writes; whether anybody else writes there already.
@@ -305,7 +324,8 @@ impl Volume {
             return Ok(());
         }
         for place in self.keeper.sources().iter() {
-            let Some(device) = world.device(place).filter(|device| device.up) else { continue };
+            let disk = self.disk(place).ok_or("no disk")?;
+            let Some(device) = world.device(disk).filter(|device| device.up) else { continue };
             let stamp = device.view().data[sector];
             self.truth(world)?.read(sector, stamp).map_err(|error| format!("leg {place}: {error}"))?;
         }
@@ -318,7 +338,8 @@ impl Volume {
             return Ok(());
         }
         let request = self.requests.swap_remove(index);
-        let device = world.device(request.place).ok_or("no such disk")?;
+        let disk = self.disk(request.place).ok_or("no disk")?;
+        let device = world.device(disk).ok_or("no such disk")?;
         let mut ok = device.up;
         if let Some(rng) = fail {
             ok = false;
@@ -346,7 +367,9 @@ impl Volume {
 
     /// All that is under way on disks that are gone fails at the same time.
     pub(crate) fn lose(&mut self, world: &mut World) -> Result<(), Fault> {
-        let gone = |place| world.devices.iter().any(|(own, device)| *own == place && !device.up);
+        let gone = |place| {
+            world.devices.iter().any(|(own, device)| Some(*own) == self.disks.get(&place).copied() && !device.up)
+        };
         let (lost, left) =
             std::mem::take(&mut self.requests).into_iter().partition::<Vec<_>, _>(|request| gone(request.place));
         self.requests = left;
@@ -436,7 +459,8 @@ impl Volume {
     fn begin(&mut self, world: &mut World) -> Result<(), Fault> {
         self.started = true;
         let source = self.keeper.sources().lowest().ok_or("a start without a source")?;
-        let data = world.device(source).map_or([0; SECTORS], |device| device.view().data);
+        let data =
+            self.disk(source).and_then(|disk| world.device(disk)).map_or([0; SECTORS], |device| device.view().data);
         let record = self.keeper.record();
         let (epoch, lineage, sources) = (record.epoch.get(), record.lineage, self.keeper.sources());
         world.tell(|| format!("started: epoch {epoch}, entitled {sources}"));
@@ -546,7 +570,7 @@ impl Volume {
             Step::Record(_) => {
                 let mut bytes = Box::new([0; PAGE_SIZE]);
                 let record = self.keeper.record();
-                let device = record.member[place];
+                let device = self.keeper.device(place);
                 let to = self.positions.get(&place).copied().unwrap_or(Position::NONE).next();
                 record.write::<Host>(device, to, &mut bytes).map_err(|refusal| format!("{refusal}: {record:?}"))?;
                 vec![page(Place::Record(to.slot), bytes)]
@@ -594,7 +618,7 @@ impl Volume {
         let Some(source) = self.keeper.sources().lowest().filter(|_| !self.is_locked(sector, count)) else {
             return Ok(());
         };
-        let Some(device) = world.device(source).filter(|device| device.up) else {
+        let Some(device) = self.disk(source).and_then(|disk| world.device(disk)).filter(|device| device.up) else {
             self.keeper.fail(Set::one(source));
             return self.settle(world);
         };
@@ -608,10 +632,10 @@ impl Volume {
     }
 
     /// A leg is there again; whether it may join.
-    pub(crate) fn rejoin(&mut self, world: &mut World, place: usize, found: Found) -> Result<bool, Fault> {
-        let attached = self.keeper.targets().has(place) || place == TIE_BREAK;
-        let busy = self.requests.iter().any(|request| request.place == place);
-        if attached || busy || !self.started || self.keeper.stopped().is_some() {
+    pub(crate) fn rejoin(&mut self, world: &mut World, disk: usize, found: Found) -> Result<bool, Fault> {
+        let place = self.keeper.record().place(&uuid(disk));
+        let Some(place) = place.filter(|place| *place != TIE_BREAK) else { return Ok(false) };
+        if self.keeper.targets().has(place) || self.uses(disk) || !self.is_started() {
             return Ok(false);
         }
         let Some(leg) = leg_of(&found) else { return Ok(false) };
@@ -630,6 +654,7 @@ impl Volume {
             Recovery::Bits => self.keeper.intent.unite(0, &found.bits),
             Recovery::All => self.keeper.intent.find_all(),
         }
+        self.disks.insert(place, disk);
         self.positions.insert(place, found.record.map_or(Position::NONE, |(_, position)| position));
         self.superblocks.extend(found.superblock.map(|superblock| (place, superblock)));
         self.keeper.join(place);
@@ -646,12 +671,12 @@ impl Volume {
 
     /// A disk is gone from the volume, with or without its power.
     pub(crate) fn stop(&mut self, world: &mut World, rng: &mut Rng, index: usize, cut: bool) {
-        let Some((place, device)) = world.devices.get_mut(index) else { return };
+        let Some((disk, device)) = world.devices.get_mut(index) else { return };
         if !device.up {
             return;
         }
         let mut under_way: Vec<Write> = Vec::new();
-        for request in self.requests.iter().filter(|request| request.place == *place) {
+        for request in self.requests.iter().filter(|request| self.disk(request.place) == Some(*disk)) {
             if let What::Write(write, _) = &request.what {
                 under_way.push(write.clone());
             }

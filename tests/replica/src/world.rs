@@ -10,12 +10,13 @@ use stor_pure::heap::{self, Heap};
 use stor_pure::pure::md::bitmap::{Geometry, Header};
 use stor_pure::pure::md::create::Array;
 use stor_pure::pure::md::layout::{bitmap_room, fresh};
-use stor_pure::pure::md::superblock::Superblock;
+use stor_pure::pure::md::superblock::{feature, Role, Superblock};
 use stor_pure::pure::md::{Page, PAGE_SIZE};
 use stor_pure::pure::replica::assemble::{self, Bitmap, Consent, Leg, Plan};
+use stor_pure::pure::replica::change::Change;
 use stor_pure::pure::replica::record::{self, Identity, Position, Record};
 use stor_pure::pure::replica::refusal::Refusal;
-use stor_pure::pure::replica::set::{PLACES, TIE_BREAK};
+use stor_pure::pure::replica::set::{Set, PLACES, TIE_BREAK};
 use stor_pure::pure::thin::block::Block;
 use stor_pure::pure::thin::crc::Crc;
 use stor_pure::pure::thin::store::{Memory, NoMemory};
@@ -46,6 +47,15 @@ impl Crc for Host {
         !crc32c::crc32c(bytes)
     }
 }
+
+/// Whether this disk is a tie-break. Disks are numbered; those of a new volume as their places are, later ones go on from these.
+pub(crate) fn is_tie_break(disk: usize) -> bool {
+    disk == TIE_BREAK || disk >= LATER_TIE_BREAKS
+}
+
+/// Legs, and tie-breaks, that come later.
+pub(crate) const LATER_LEGS: usize = TIE_BREAK + 1;
+pub(crate) const LATER_TIE_BREAKS: usize = 60;
 
 pub(crate) fn uuid(place: usize) -> [u8; 16] {
     let mut uuid = *b"leg 00 of a sim.";
@@ -81,7 +91,7 @@ pub(crate) fn find(contents: &Contents, place: usize) -> Result<Found, Fault> {
         bits,
         header: None,
     };
-    if place != TIE_BREAK {
+    if !is_tie_break(place) {
         let superblock = Superblock::of(contents.page(Place::Superblock), DISK)
             .map_err(|refusal| format!("leg {place} cannot be read: {refusal}"))?;
         identity = Identity::of(superblock);
@@ -90,8 +100,7 @@ pub(crate) fn find(contents: &Contents, place: usize) -> Result<Found, Fault> {
         found.header = read.ok().map(|(header, _)| *header);
         found.bitmap = read.and_then(|(header, geometry)| {
             header.counts(superblock.events.get())?;
-            let any = (0..geometry.chunks())
-                .any(|chunk| stor_pure::pure::md::bitmap::is_set(&found.bits, geometry.place(chunk)));
+            let any = stor_pure::pure::md::bitmap::any_set(&geometry, 0, &found.bits);
             Ok(Bitmap { events_cleared: header.events_cleared.get(), chunk: header.chunksize.get(), any })
         });
         found.superblock = Some(Box::new(superblock.clone()));
@@ -106,13 +115,14 @@ pub(crate) type Planned = (Result<Plan, Refusal>, Vec<(usize, Found)>);
 
 /// All disks, and what the users of their volume know.
 pub(crate) struct World {
-    /// Legs by their slots; the tie-break is the last, if there is one.
+    /// Legs and tie-breaks, with their numbers.
     pub(crate) devices: Vec<(usize, Device)>,
     /// By lineage: what a start that was forced makes is another volume.
     pub(crate) truths: HashMap<[u8; 16], Truth>,
-    pub(crate) legs: usize,
     pub(crate) stamp: u32,
     pub(crate) forced: u32,
+    /// Disks that have come later.
+    pub(crate) later: usize,
     /// What was done, in words, if anybody wants to know.
     pub(crate) told: Option<Vec<String>>,
 }
@@ -151,7 +161,43 @@ impl World {
             devices.push((place, device));
         }
         let truths = HashMap::from([(lineage(0), Truth::new(&[0; SECTORS]))]);
-        Ok(Self { devices, truths, legs, stamp: 0, forced: 0, told: None })
+        Ok(Self { devices, truths, stamp: 0, forced: 0, later: 0, told: None })
+    }
+
+    /// A disk that is to be a leg, formatted for it, or a tie-break.
+    pub(crate) fn bring(&mut self, tie_break: bool) -> Result<usize, Fault> {
+        let number = LATER_LEGS + self.later;
+        self.later += 1;
+        let mut device = Device::new();
+        if tie_break {
+            let disk = LATER_TIE_BREAKS + self.later;
+            self.devices.push((disk, device));
+            return Ok(disk);
+        }
+        let array = Array { uuid: ARRAY, name: [0; 32], time: MADE, size: SECTORS as u64, legs: 1, block_size: 512 };
+        let layout = fresh(DISK).map_err(|error| error.to_string())?;
+        let mut leg = array.leg(number as u32, uuid(number), &layout, false).map_err(|error| error.to_string())?;
+        leg.feature_map = (feature::BITMAP | feature::RECOVERY | feature::RECOVERY_BITMAP).into();
+        leg.role.iter_mut().for_each(|role| *role = Role::Spare.raw().into());
+        leg.seal().map_err(|error| error.to_string())?;
+        let mut put = |place, page: Page| device.write(&Write::Page { place, page: Box::new(page) }, true);
+        let mut page = [0; PAGE_SIZE];
+        Header::new(ARRAY, &geometry()?, 0, 8).write(&mut page);
+        put(Place::Bitmap, page);
+        put(Place::Superblock, leg.as_bytes().try_into()?);
+        self.devices.push((number, device));
+        Ok(number)
+    }
+
+    /// Places of a record whose legs have been taken away for good. That is so only where the side that did not have them was chosen.
+    pub(crate) fn lost(&self, record: &Record) -> Set {
+        let gone = |place: &usize| self.disk(&record.member[*place]).is_none() && self.forced > 0;
+        record.slots().iter().filter(gone).fold(Set::NONE, |set, place| set.with(Set::one(place)))
+    }
+
+    /// The disk with this UUID.
+    pub(crate) fn disk(&self, device: &[u8; 16]) -> Option<usize> {
+        self.devices.iter().map(|(disk, _)| *disk).find(|disk| uuid(*disk) == *device)
     }
 
     pub(crate) fn tell(&mut self, what: impl FnOnce() -> String) {
@@ -171,9 +217,23 @@ impl World {
             found.push((*place, find(device.view(), *place)?));
         }
         let legs: Vec<Leg<'_>> = found.iter().filter_map(|(_, found)| leg_of(found)).collect();
-        let tie_break =
-            found.iter().find(|(place, _)| *place == TIE_BREAK).and_then(|(_, found)| found.record.as_ref().ok());
-        let plan = assemble::plan(&legs, tie_break.map(|(record, _)| record), consent);
+        // Whoever starts gives one tie-break: the one that is to join, or the one that the youngest record has; or an old one.
+        let youngest = legs.iter().filter_map(|leg| leg.record.ok()).max_by_key(|record| record.epoch.get());
+        let forced = match consent {
+            Consent::Force { leg, .. } => legs.get(leg).and_then(|leg| leg.record.ok()),
+            _ => None,
+        };
+        let named = forced.or(youngest).map_or([0; 16], |record| record.member[TIE_BREAK]);
+        let wanted = match consent {
+            Consent::Change(Change { tie_break: true, joins, .. }) => joins,
+            _ => named,
+        };
+        let tie_breaks = || found.iter().filter(|(disk, _)| is_tie_break(*disk)).map(|(disk, _)| *disk);
+        let given = tie_breaks().find(|disk| uuid(*disk) == wanted).or_else(|| tie_breaks().next());
+        let record =
+            found.iter().find(|(disk, _)| Some(*disk) == given).and_then(|(_, found)| found.record.as_ref().ok());
+        let plan = assemble::plan(&legs, record.map(|(record, _)| record), consent);
+        found.retain(|(disk, _)| !is_tie_break(*disk) || Some(*disk) == given);
         Ok((plan, found))
     }
 }

@@ -6,7 +6,7 @@ use super::super::memory::Kernel;
 use super::super::{Config, Lower};
 use crate::abi::errno;
 use crate::block::io::Device;
-use crate::pure::md::bitmap::{self, Geometry, Header, HEADER_SIZE};
+use crate::pure::md::bitmap::{self, Geometry, Header};
 use crate::pure::md::layout::{bitmap_room, record_places};
 use crate::pure::md::superblock::{feature, Superblock, AT};
 use crate::pure::md::{Page, PAGE_SECTORS};
@@ -198,8 +198,7 @@ fn read_records(on: &Lower, places: [u64; 2], identity: &Identity) -> Result<Opt
 fn any(device: Device, at: u64, geometry: &Geometry, page: &mut Frame) -> core::result::Result<bool, bitmap::Refusal> {
     for number in 0..geometry.pages() {
         device.read(page_at(at, number), &mut page[..]).map_err(|_| bitmap::Refusal::Stale)?;
-        let head = if number == 0 { HEADER_SIZE } else { 0 };
-        if page.iter().skip(head).any(|&byte| byte != 0) {
+        if bitmap::any_set(geometry, number, page) {
             return Ok(true);
         }
     }

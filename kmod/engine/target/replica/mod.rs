@@ -185,11 +185,6 @@ impl Shared {
         })
     }
 
-    /// Slots of the array.
-    fn slots(&self) -> usize {
-        self.slots.load(Relaxed) as usize
-    }
-
     fn set_start(&self, lower: usize, sector: u64) {
         if let Some(start) = self.starts.get(lower) {
             start.store(sector, Relaxed);

@@ -115,7 +115,7 @@ impl State {
         let Some(keeper) = &self.keeper else { return shared.view.reset() };
         let standing = keeper.standing();
         let there = |set: Set| self.lowers(set) & !NOBODY;
-        let slots = Set::first(shared.slots());
+        let slots = keeper.slots();
         let facts = Facts {
             needed: self.lowers(standing.needed),
             failing: there(standing.failing),
@@ -214,8 +214,7 @@ impl State {
         match step {
             Step::Record(_) => {
                 let (next, sector) = member.next();
-                let uuid = keeper.record().member.get(place).copied().ok_or(EIO)?;
-                keeper.record().write::<Kernel>(uuid, next, into).map_err(|_| EIO)?;
+                keeper.record().write::<Kernel>(keeper.device(place), next, into).map_err(|_| EIO)?;
                 Ok(Place { device, sector: sector.ok_or(EIO)? })
             }
             _ => {

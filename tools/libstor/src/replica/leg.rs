@@ -7,7 +7,7 @@ use crate::pool::area::Area;
 use crate::pool::member::failed;
 use crate::{Bytes, Result, Uuid};
 use std::io;
-use stor_pure::pure::md::bitmap::{self, is_set, Geometry, Header};
+use stor_pure::pure::md::bitmap::{self, Geometry, Header};
 use stor_pure::pure::md::layout::{bitmap_room, record_places};
 use stor_pure::pure::md::superblock::{Refusal, Role, Superblock, AT};
 use stor_pure::pure::md::{Page, PAGE_SIZE};
@@ -99,8 +99,7 @@ fn read_bitmap(content: &dyn Content, superblock: &Superblock) -> io::Result<Rea
     }
     let mut any = false;
     pages(content, superblock, &geometry, |number, page| {
-        let (begin, end) = geometry.chunks_of(number);
-        any = (begin..end).any(|chunk| is_set(page, geometry.place(chunk)));
+        any = bitmap::any_set(&geometry, number, page);
         any
     })?;
     let bitmap = Bitmap { events_cleared: header.events_cleared.get(), chunk: header.chunksize.get(), any };

@@ -61,6 +61,12 @@ pub(super) fn explain(group: &Group, refusal: Refusal) -> Error {
         Refusal::NoLegs => {
             (Kind::NotFound, "none of its legs is there".into(), "attach one; a tie-break has no data".into())
         }
+        Refusal::Stranger(leg) => {
+            (Kind::Unfit, format!("{} is no member any more", path(leg)), refusal.advice().into())
+        }
+        Refusal::LastLeg(_) | Refusal::Full | Refusal::Taken | Refusal::NotGiven | Refusal::ForeignChange => {
+            (Kind::Unfit, plain(), refusal.advice().into())
+        }
         Refusal::TooMany(_) | Refusal::End => (Kind::Unfit, plain(), refusal.advice().into()),
         Refusal::OtherArray(leg) => (
             Kind::Usage,
@@ -86,6 +92,14 @@ pub(super) fn explain(group: &Group, refusal: Refusal) -> Error {
             Kind::Unfit,
             format!("{} has blocks of {size} bytes, {} of {first}", path(leg), path(0)),
             "name the devices, without that one".into(),
+        ),
+        Refusal::NoBitmap(leg) => {
+            (Kind::Unfit, format!("{} has no write-intent bitmap", path(leg)), refusal.advice().into())
+        }
+        Refusal::NoRoom(leg) => (
+            Kind::Unfit,
+            format!("{} has no room for the membership record before its data", path(leg)),
+            refusal.advice().into(),
         ),
         Refusal::Record(leg, why) => {
             (Kind::Failure, format!("{}: {why}", path(leg)), "attach the other legs, or see 'storctl replica scan'".into())

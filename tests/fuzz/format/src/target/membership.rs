@@ -8,6 +8,7 @@ use super::{Bytes, Fast, Target};
 use stor_pure::pure::md::superblock::Superblock;
 use stor_pure::pure::md::{Page, PAGE_SIZE};
 use stor_pure::pure::replica::assemble::{plan, returning, Bitmap, Consent, Leg};
+use stor_pure::pure::replica::change::Change;
 use stor_pure::pure::replica::lineage::{order, parted, Order};
 use stor_pure::pure::replica::record::{choose, Identity, Position, Record, Refusal};
 use stor_pure::pure::replica::set::{Set, PLACES, TIE_BREAK};
@@ -136,7 +137,9 @@ fn start([first, second, third]: [Result<&Record, Refusal>; 3], facts: u8) {
     let bitmap = Ok(Bitmap { events_cleared: 0, chunk: 1 << 20, any: facts & 4 != 0 });
     let leg = |superblock, record| Leg { superblock, record, bitmap, block_size: 512 };
     let legs = [leg(zero, first), leg(one, second)];
-    for consent in [Consent::Safe, Consent::Force { leg: usize::from(facts & 1), lineage: [0xdd; 16] }] {
+    let change = Change { joins: [9; 16], tie_break: false, leaves: [8; 16] };
+    let force = Consent::Force { leg: usize::from(facts & 1), lineage: [0xdd; 16] };
+    for consent in [Consent::Safe, force, Consent::Change(change)] {
         match plan(&legs, third.ok().filter(|_| facts & 2 != 0), consent) {
             Ok(plan) => {
                 assert!(plan.entitled.has(plan.source) && plan.record.legs().covers(plan.entitled));

@@ -19,6 +19,7 @@ use stor_pure::abi::uapi::*;
 use stor_pure::pure::md::bitmap::{Geometry, Header};
 use stor_pure::pure::md::superblock::Superblock;
 use stor_pure::pure::replica::assemble::{plan, returning, Plan, Recovery, Use};
+use stor_pure::pure::replica::change::Moves;
 use stor_pure::pure::replica::refusal::Refusal;
 use stor_pure::pure::replica::set::{Set, LEGS_MAX, TIE_BREAK};
 
@@ -143,7 +144,8 @@ impl State {
             issued: source.superblock.events.get(),
             legs: [Use::default(); LEGS_MAX],
             foreign: false,
-            slots: Set::first(source.superblock.raid_disks.get() as usize),
+            slots: record.slots(),
+            moves: Moves::default(),
             record: record.clone(),
         };
         let mut failing = Set::NONE;

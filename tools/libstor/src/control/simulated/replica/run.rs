@@ -183,7 +183,7 @@ impl Run {
         match step {
             Step::Record(_) => {
                 let record = keeper.record();
-                let uuid = record.member.get(place).copied().unwrap_or_default();
+                let uuid = keeper.device(place);
                 let next = member.position.next();
                 let mut page = [0; PAGE_SIZE];
                 record.write::<Area>(uuid, next, &mut page).map_err(|_| Errno::EIO)?;
