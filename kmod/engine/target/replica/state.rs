@@ -49,6 +49,8 @@ pub(super) struct State {
     /// When bits are swept next, and when writes are looked for next; 0 if there is nothing to sweep.
     pub(super) sweep_at: u64,
     pub(super) idle_at: u64,
+    /// When the next window may be copied.
+    pub(super) copy_at: u64,
     /// What has been told.
     told: Told,
     /// Bytes copied to legs.
@@ -79,6 +81,7 @@ impl State {
             repairs: KVec::with_capacity(REPAIRS, GFP_KERNEL)?,
             sweep_at: 0,
             idle_at: 0,
+            copy_at: 0,
             told: Told::default(),
             copied: 0,
         })
@@ -269,7 +272,7 @@ impl State {
         }
         self.keeper = Some(make_keeper(&plan, intent)?);
         self.cursor = Cursor::default();
-        (self.seen, self.copied, self.sweep_at, self.idle_at) = (0, 0, 0, 0);
+        (self.seen, self.copied, self.sweep_at, self.idle_at, self.copy_at) = (0, 0, 0, 0, 0);
         self.told = Told::default();
         self.publish(shared);
         Ok(())

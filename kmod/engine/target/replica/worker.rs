@@ -35,9 +35,10 @@ const SECOND: u64 = 1_000_000_000;
 const IDLE: u64 = SECOND;
 /// How often bits are looked at that may be cleared: md's default, which is in the bitmap.
 const SWEEP: u64 = 5 * SECOND;
-/// Milliseconds until a copy is tried again that somebody was in the way of, or whose source could not be read.
+/// Milliseconds until a copy is tried again that somebody was in the way of.
 const SOON: u32 = 2;
-const LATER: u32 = 5000;
+/// How long until it is tried again if no source could be read.
+const LATER: u64 = 5 * SECOND;
 
 /// What a replica's worker runs.
 pub(super) struct Keep(pub(super) Arc<Shared>);
@@ -198,8 +199,7 @@ impl Shared {
         if state.sweep_at != 0 {
             next = next.min(state.sweep_at);
         }
-        (next != u64::MAX)
-            .then(|| u32::try_from(next.saturating_sub(now) / MILLISECOND).unwrap_or(u32::MAX).saturating_add(1))
+        (next != u64::MAX).then(|| milliseconds(next.saturating_sub(now)))
     }
 
     /// Sees to requests that wait: they go on, end, or wait longer.
@@ -318,10 +318,16 @@ impl Shared {
         }
         let (window, restarts, legs) = {
             let mut state = self.state.lock();
-            let State { keeper: Some(keeper), cursor, sweep_at, .. } = &mut *state else { return Next::Nothing };
+            let State { keeper: Some(keeper), cursor, sweep_at, copy_at, .. } = &mut *state else {
+                return Next::Nothing;
+            };
             let legs = keeper.rebuilding();
             if legs.is_empty() || keeper.stopped().is_some() {
                 return Next::Nothing;
+            }
+            let now = clock::now();
+            if now < *copy_at {
+                return Next::In(milliseconds(copy_at.saturating_sub(now)));
             }
             let restarts = keeper.restarts();
             match cursor.next(&keeper.intent, restarts, COPY.wrapping_mul(COPIES as u64)) {
@@ -329,7 +335,7 @@ impl Shared {
                 None => {
                     keeper.rebuilt(legs);
                     // The bits that it had need not stay until somebody writes.
-                    *sweep_at = clock::now().saturating_add(SWEEP);
+                    *sweep_at = now.saturating_add(SWEEP);
                     return Next::Now;
                 }
             }
@@ -339,28 +345,28 @@ impl Shared {
             return Next::In(SOON);
         }
         let targets = self.state.lock().lowers(legs);
-        let copied = self.copy_range(desk, (start, sectors), targets, 0);
+        let begin = clock::now();
+        let outcome = self.copy_range(desk, (start, sectors), targets, 0);
         self.unlock(start, sectors);
-        match copied {
-            Ok(whole) => {
-                let mut state = self.state.lock();
-                let State { keeper: Some(keeper), cursor, copied, .. } = &mut *state else { return Next::Nothing };
-                if whole && keeper.rebuilding() == legs {
-                    let complete = !keeper.is_degraded();
-                    cursor.done(&keeper.intent, restarts, window, complete);
-                    *copied = copied.wrapping_add(sectors.wrapping_mul(512));
-                }
-            }
-            Err(_) => return Next::In(LATER),
+        let mut state = self.state.lock();
+        let State { keeper: Some(keeper), cursor, copied, copy_at, .. } = &mut *state else { return Next::Nothing };
+        let bytes = sectors.wrapping_mul(512);
+        // Whoever wakes the worker meanwhile does not hasten it.
+        *copy_at = begin.saturating_add(match outcome {
+            Ok(_) => bytes.saturating_mul(SECOND).checked_div(self.resync_rate).unwrap_or(0),
+            Err(_) => LATER,
+        });
+        if outcome.is_ok_and(|whole| whole) && keeper.rebuilding() == legs {
+            cursor.done(&keeper.intent, restarts, window, !keeper.is_degraded());
+            *copied = copied.wrapping_add(bytes);
         }
-        match sectors.wrapping_mul(512).wrapping_mul(1000).checked_div(self.resync_rate) {
-            None | Some(0) => Next::Now,
-            Some(milliseconds) => Next::In(u32::try_from(milliseconds).unwrap_or(LATER)),
-        }
+        Next::Now
     }
 
+    /// Gives back a range. Who has waited for it goes on, whenever the next copy is due.
     fn unlock(&self, sector: u64, sectors: u64) {
         self.ranges.unlock(sector, sectors);
+        self.busy.take().retry();
     }
 
     /// Writes anew what legs could not read.
@@ -422,6 +428,11 @@ impl Shared {
         let start = self.starts.get(lower as usize)?.load(Relaxed);
         Some((self.lowers.get(lower as usize)?.device, start.wrapping_add(sector)))
     }
+}
+
+/// Nanoseconds in milliseconds, of which there is at least one.
+fn milliseconds(nanoseconds: u64) -> u32 {
+    u32::try_from(nanoseconds / MILLISECOND).unwrap_or(u32::MAX).saturating_add(1)
 }
 
 /// A range in pieces of a buffer's length.
