@@ -15,6 +15,7 @@ use super::set::{Set, PLACES, TIE_BREAK};
 use crate::pure::md::superblock::Superblock;
 use crate::pure::md::{Page, PAGE_SIZE};
 use crate::pure::thin::crc::Crc;
+use crate::pure::units::Sectors;
 use core::fmt;
 use core::mem::{offset_of, size_of};
 use zerocopy::little_endian::{U32, U64};
@@ -25,6 +26,8 @@ use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 pub const MAGIC: [u8; 8] = *b"StorMemb";
 /// The version that this code writes, and the only one that it reads.
 pub const VERSION: u32 = 1;
+/// Where the two copies are on a tie-break; on a leg, [`record_places`](crate::pure::md::layout::record_places) says.
+pub const TIE_BREAK_PLACES: [Sectors; 2] = [Sectors(8), Sectors(16)];
 /// Lineages before the last that are kept.
 pub const FORKS_MAX: usize = 16;
 /// In [`Record::flags`]: this lineage began with a start that was forced.

@@ -5,7 +5,6 @@
 use super::state::stop_of;
 use super::Shared;
 use crate::abi::uapi::{self, stor_replica_facts};
-use crate::pure::replica::set::Set;
 use kernel::sync::atomic::ordering::Relaxed;
 use zerocopy::FromZeros;
 
@@ -13,7 +12,6 @@ impl Shared {
     pub(super) fn facts(&self, facts: &mut stor_replica_facts) {
         *facts = FromZeros::new_zeroed();
         let (set, needed) = self.words.count();
-        facts.slots = self.slots.load(Relaxed);
         facts.chunk_size = u64::from(self.geometry.chunk_bytes());
         facts.chunks = self.geometry.chunks();
         (facts.dirty, facts.needed) = (set, needed);
@@ -24,9 +22,10 @@ impl Shared {
         let Some(keeper) = &state.keeper else { return };
         let record = keeper.record();
         facts.stop = stop_of(keeper.stopped());
+        facts.slots = keeper.slots().len();
         (facts.epoch, facts.lineage, facts.events) = (record.epoch.get(), record.lineage, record.events.get());
         facts.position = state.cursor.position(&keeper.intent).saturating_mul(512);
-        let (sources, targets) = (keeper.sources(), keeper.targets());
+        let (sources, targets) = (self.view.look().sources(), keeper.targets());
         for (place, leg) in facts.leg.iter_mut().enumerate() {
             leg.lower = state.lower_at(place).unwrap_or(uapi::STOR_REPLICA_ANY);
             leg.uuid = record.member.get(place).copied().unwrap_or_default();
@@ -38,7 +37,7 @@ impl Shared {
                 | flag(here && !attached && !keeper.joining().has(place), uapi::STOR_LEG_FAILED)
                 | flag(keeper.joining().has(place), uapi::STOR_LEG_JOINING)
                 | flag(record.voters().has(place), uapi::STOR_LEG_VOTER)
-                | flag(sources.and(Set::one(place)).has(place), uapi::STOR_LEG_SOURCE);
+                | flag(here && sources & 1_u32.wrapping_shl(leg.lower) != 0, uapi::STOR_LEG_SOURCE);
             if let Some(count) = self.counts.get(leg.lower as usize) {
                 leg.read_errors = count.read_errors.load(Relaxed);
                 leg.write_errors = count.write_errors.load(Relaxed);

@@ -17,9 +17,6 @@ use crate::pure::units::Sectors;
 use kernel::prelude::*;
 use zerocopy::FromBytes;
 
-/// Where the two copies of the record are on a tie-break.
-const TIE_BREAK_RECORDS: [u64; 2] = [8, 16];
-
 /// A page of memory.
 pub(super) type Frame = <Kernel as Memory>::Frame;
 
@@ -163,13 +160,14 @@ pub(super) fn read_leg(lower: usize, on: &Lower) -> Result<Option<Found>> {
 
 /// Reads a tie-break, whose UUID the legs know.
 pub(super) fn read_tie_break(lower: usize, on: &Lower, identity: &Identity) -> Result<Option<Found>> {
-    let found = read_records(on, TIE_BREAK_RECORDS, identity)?;
+    let places = record::TIE_BREAK_PLACES.map(|place| place.0);
+    let found = read_records(on, places, identity)?;
     Ok(found.map(|(records, chosen)| Found {
         lower,
         superblock: None,
         data: 0,
         bitmap_at: 0,
-        records_at: TIE_BREAK_RECORDS,
+        records_at: places,
         records,
         chosen,
         bitmap: Err(bitmap::Refusal::Magic),

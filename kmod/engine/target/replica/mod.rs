@@ -95,8 +95,6 @@ struct Shared {
     wait: Wait,
     starts: [Atomic<u64>; SPREAD_MAX],
     counts: KVec<Count>,
-    /// Slots of the array.
-    slots: Atomic<u32>,
     /// Not 0: somebody has written since it was looked at last.
     active: Atomic<u32>,
     /// How often the last leg that has all data has failed a flush.
@@ -155,9 +153,11 @@ impl Shared {
             let (read_errors, write_errors, repaired) = (Atomic::new(0), Atomic::new(0), Atomic::new(0));
             counts.push(Count { reads: Atomic::new(0), read_errors, write_errors, repaired }, GFP_KERNEL)?;
         }
+        let mut lowers = KVec::new();
+        lowers.extend_from_slice(config.lowers, GFP_KERNEL)?;
         let desk = Desk::new(&geometry)?;
         Ok(Self {
-            lowers: state::lowers_of(config.lowers)?,
+            lowers,
             legs,
             array: head.array,
             machine: head.machine,
@@ -173,7 +173,6 @@ impl Shared {
             wait: Wait::new()?,
             starts: [const { Atomic::new(0) }; SPREAD_MAX],
             counts,
-            slots: Atomic::new(0),
             active: Atomic::new(0),
             spoiled: Atomic::new(0),
             queue: DeferredStack::default(),

@@ -3,7 +3,6 @@
 //! The state of a replica that runs, behind a mutex: the keeper, and the members. The I/O path never takes it.
 
 use super::super::memory::Kernel;
-use super::super::Lower;
 use super::member::{read_leg, read_tie_break, Found, Frame, Member};
 use super::view::{Facts, NOBODY};
 use super::words::SharedWords;
@@ -262,7 +261,6 @@ impl State {
         let tie_break = self.tie_break(shared, &found)?;
         let plan = make_plan(shared, &found, tie_break.as_ref())?;
         let intent = make_intent(shared, &plan, &found)?;
-        shared.slots.store(plan.slots.len(), kernel::sync::atomic::ordering::Relaxed);
         self.take_over(shared, &plan, found, tie_break)?;
         if self.lowers(plan.entitled) & !NOBODY & !self.bad == 0 {
             pr_warn!(
@@ -434,13 +432,4 @@ impl Pages {
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Frame)> {
         self.numbers.iter().copied().zip(self.frames.iter())
     }
-}
-
-/// What is below.
-pub(super) fn lowers_of(lowers: &[Lower]) -> Result<KVec<Lower>> {
-    let mut copy = KVec::with_capacity(lowers.len(), GFP_KERNEL)?;
-    for lower in lowers {
-        copy.push(*lower, GFP_KERNEL)?;
-    }
-    Ok(copy)
 }

@@ -27,7 +27,7 @@ const READY: u64 = 1 << 61;
 const STOPPED: u64 = 1 << 62;
 
 /// What is published.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct Facts {
     /// Legs that a write has to be on before it is acknowledged.
     pub(super) needed: u32,

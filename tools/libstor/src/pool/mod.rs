@@ -29,7 +29,7 @@ mod open;
 mod remove;
 mod repair;
 pub(crate) mod resolve;
-mod scan;
+pub(crate) mod scan;
 mod settings;
 pub(crate) mod signature;
 mod slots;

@@ -29,7 +29,7 @@ pub(crate) struct Group {
     pub(crate) misfit: Option<Misfit>,
 }
 
-/// A device whose label cannot be used.
+/// A device whose label or other metadata cannot be used.
 #[derive(Debug)]
 pub(crate) struct Trouble {
     /// Its path.

@@ -6,6 +6,7 @@ use super::leg::{self, Leg};
 use super::refuse::explain;
 use super::tie_break::{self, TieBreak};
 use crate::device::{Access, Device, Host, Number};
+use crate::pool::scan::Trouble;
 use crate::{Bytes, Error, Kind, Result, Uuid};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,15 +23,6 @@ pub(crate) struct Group {
     pub(crate) legs: Vec<Leg>,
     /// Its tie-break.
     pub(crate) tie_break: Option<TieBreak>,
-}
-
-/// A device whose metadata cannot be used.
-#[derive(Debug)]
-pub(crate) struct Trouble {
-    /// Its path.
-    pub(crate) path: PathBuf,
-    /// Why.
-    pub(crate) why: String,
 }
 
 /// What was found.

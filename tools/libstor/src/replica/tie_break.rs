@@ -9,12 +9,13 @@ use crate::pool::area::Area;
 use crate::pool::member::failed;
 use crate::{Error, Kind, Result, Uuid};
 use stor_pure::pure::md::{Page, PAGE_SIZE};
-use stor_pure::pure::replica::record::{Identity, Position, Record, Refusal, MAGIC};
+use stor_pure::pure::replica::record::{Identity, Position, Record, Refusal, MAGIC, TIE_BREAK_PLACES};
 use stor_pure::pure::replica::set::TIE_BREAK;
+use stor_pure::pure::units::SECTOR_SIZE;
 use zerocopy::FromBytes;
 
 /// Where the two copies are.
-pub(crate) const PLACES: [u64; 2] = [4096, 8192];
+pub(crate) const PLACES: [u64; 2] = [TIE_BREAK_PLACES[0].0 * SECTOR_SIZE, TIE_BREAK_PLACES[1].0 * SECTOR_SIZE];
 /// The smallest.
 pub(crate) const SIZE_MIN: u64 = 12288;
 /// What it begins with.
