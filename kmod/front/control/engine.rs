@@ -9,7 +9,7 @@ use crate::front::{switch as switching, Front};
 use kernel::prelude::*;
 use zerocopy::FromZeros;
 
-pub(super) fn list(front: &Front, call: &Call) -> Result {
+pub(super) fn list(front: &'static Front, call: &Call) -> Result {
     let mut argument = call.admin::<uapi::stor_engine_list>(0)?;
     let mut rows = KVec::new();
     for row in front.lock().engine_rows() {
@@ -27,7 +27,7 @@ pub(super) fn list(front: &Front, call: &Call) -> Result {
     call.write(&argument)
 }
 
-pub(super) fn switch(front: &Front, call: &Call) -> Result {
+pub(super) fn switch(front: &'static Front, call: &Call) -> Result {
     let mut argument = call.admin::<uapi::stor_engine_switch>(0)?;
     check_text(&argument.version)?;
     // What came of it must have a place to go before anything is moved: a call that answers EFAULT has changed nothing.

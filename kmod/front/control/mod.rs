@@ -23,7 +23,7 @@ use kernel::prelude::*;
 use kernel::sync::atomic::{ordering::Relaxed, Atomic};
 use kernel::sync::poll::PollTable;
 use kernel::uaccess::{UserPtr, UserSlice};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// An open control node: where its reader of events is.
 pub struct Control {
@@ -82,31 +82,49 @@ struct Call {
 
 impl Call {
     /// Reads the argument. EINVAL if the command carries another size than `T`'s.
-    fn read<T: Argument>(&self) -> Result<T> {
+    fn read<T: Argument>(&self, into: &mut T) -> Result {
         if ioctl::_IOC_SIZE(self.command) != size_of::<T>() {
             return Err(EINVAL);
         }
-        read_plain(self.argument)
+        read_plain(self.argument, into)
     }
 
     /// Reads the argument and checks its header. The ABI comes first: in another one the argument may be of another
     /// size, and whoever speaks it should learn that and nothing else.
-    fn check<T: Argument>(&self, flags: u32) -> Result<T> {
+    fn check<T: Argument>(&self, flags: u32, into: &mut T) -> Result {
         if ioctl::_IOC_SIZE(self.command) < size_of::<uapi::stor_header>() {
             return Err(EINVAL);
         }
-        check_abi(&read_plain::<uapi::stor_header>(self.argument)?)?;
-        let argument = self.read::<T>()?;
-        check_header(argument.header(), size_of::<T>(), flags)?;
+        let mut header = FromZeros::new_zeroed();
+        read_plain(self.argument, &mut header)?;
+        check_abi(&header)?;
+        self.read(into)?;
+        Ok(check_header(into.header(), size_of::<T>(), flags)?)
+    }
+
+    /// The argument for whoever may know what there is.
+    fn user<T: Argument>(&self, flags: u32) -> Result<T> {
+        let mut argument = T::new_zeroed();
+        self.check(flags, &mut argument)?;
         Ok(argument)
     }
 
-    /// [`Call::check`] for whoever may change things.
+    /// The argument for whoever may change things.
     fn admin<T: Argument>(&self, flags: u32) -> Result<T> {
         if !is_admin() {
             return Err(EPERM);
         }
-        self.check(flags)
+        self.user(flags)
+    }
+
+    /// [`Call::admin`] if it is too large for the stack.
+    fn large<T: Argument>(&self, flags: u32) -> Result<KBox<T>> {
+        if !is_admin() {
+            return Err(EPERM);
+        }
+        let mut argument = KBox::new(T::new_zeroed(), GFP_KERNEL)?;
+        self.check(flags, &mut *argument)?;
+        Ok(argument)
     }
 
     fn write<T: Argument>(&self, argument: &T) -> Result {
@@ -114,10 +132,8 @@ impl Call {
     }
 }
 
-fn read_plain<T: Plain>(from: UserPtr) -> Result<T> {
-    let mut value = T::new_zeroed();
-    UserSlice::new(from, size_of::<T>()).reader().read_slice(value.as_mut_bytes())?;
-    Ok(value)
+fn read_plain<T: Plain>(from: UserPtr, into: &mut T) -> Result {
+    UserSlice::new(from, size_of::<T>()).reader().read_slice(into.as_mut_bytes())
 }
 
 /// Reads `count` values from an address that an argument gave.
@@ -164,8 +180,9 @@ fn check_text(field: &[u8]) -> Result {
     text::from_field(field).map(|_| ()).map_err(|error| error.errno().into())
 }
 
-fn version(call: &Call) -> Result {
-    let mut argument = call.read::<uapi::stor_version>()?;
+fn version(_: &'static Front, call: &Call) -> Result {
+    let mut argument = uapi::stor_version::new_zeroed();
+    call.read(&mut argument)?;
     check_shape(&argument.header, size_of::<uapi::stor_version>(), 0)?;
     if argument.reserved != 0 {
         return Err(EINVAL);
@@ -177,35 +194,40 @@ fn version(call: &Call) -> Result {
     call.write(&argument)
 }
 
+/// What does a command.
+type Run = fn(&'static Front, &Call) -> Result;
+
 fn dispatch(front: &'static Front, call: &Call) -> Result {
     if ioctl::_IOC_TYPE(call.command) != uapi::STOR_IOC_MAGIC
         || ioctl::_IOC_DIR(call.command) != kernel::uapi::_IOC_READ | kernel::uapi::_IOC_WRITE
     {
         return Err(ENOTTY);
     }
-    match ioctl::_IOC_NR(call.command) {
-        uapi::STOR_NR_VERSION => version(call),
-        uapi::STOR_NR_CREATE => volume::create(front, call),
-        uapi::STOR_NR_REMOVE => volume::remove(front, call),
-        uapi::STOR_NR_SUSPEND => volume::suspend(front, call),
-        uapi::STOR_NR_RESUME => volume::resume(front, call),
-        uapi::STOR_NR_RELOAD => volume::reload(front, call),
-        uapi::STOR_NR_LIST => volume::list(front, call),
-        uapi::STOR_NR_STATUS => volume::status(front, call),
-        uapi::STOR_NR_SET => volume::set(front, call),
-        uapi::STOR_NR_RENAME => volume::rename(front, call),
-        uapi::STOR_NR_ENGINE_LIST => engine::list(front, call),
-        uapi::STOR_NR_ENGINE_SWITCH => engine::switch(front, call),
-        uapi::STOR_NR_POOL_CREATE => pool::create(front, call),
-        uapi::STOR_NR_POOL_REMOVE => pool::remove(front, call),
-        uapi::STOR_NR_POOL_RELOAD => pool::reload(front, call),
-        uapi::STOR_NR_POOL_LIST => pool::list(front, call),
-        uapi::STOR_NR_POOL_STATUS => pool::status(front, call),
-        uapi::STOR_NR_POOL_CHANGE => pool::change(front, call),
-        uapi::STOR_NR_POOL_DEVICE => pool::device(front, call),
-        uapi::STOR_NR_REPLICA_STATUS => volume::replica_status(front, call),
-        _ => Err(ENOTTY),
-    }
+    // Called by its address: no stack is spent on the arguments of the others.
+    let run: Run = match ioctl::_IOC_NR(call.command) {
+        uapi::STOR_NR_VERSION => version,
+        uapi::STOR_NR_CREATE => volume::create,
+        uapi::STOR_NR_REMOVE => volume::remove,
+        uapi::STOR_NR_SUSPEND => volume::suspend,
+        uapi::STOR_NR_RESUME => volume::resume,
+        uapi::STOR_NR_RELOAD => volume::reload,
+        uapi::STOR_NR_LIST => volume::list,
+        uapi::STOR_NR_STATUS => volume::status,
+        uapi::STOR_NR_SET => volume::set,
+        uapi::STOR_NR_RENAME => volume::rename,
+        uapi::STOR_NR_ENGINE_LIST => engine::list,
+        uapi::STOR_NR_ENGINE_SWITCH => engine::switch,
+        uapi::STOR_NR_POOL_CREATE => pool::create,
+        uapi::STOR_NR_POOL_REMOVE => pool::remove,
+        uapi::STOR_NR_POOL_RELOAD => pool::reload,
+        uapi::STOR_NR_POOL_LIST => pool::list,
+        uapi::STOR_NR_POOL_STATUS => pool::status,
+        uapi::STOR_NR_POOL_CHANGE => pool::change,
+        uapi::STOR_NR_POOL_DEVICE => pool::device,
+        uapi::STOR_NR_REPLICA_STATUS => volume::replica_status,
+        _ => return Err(ENOTTY),
+    };
+    run(front, call)
 }
 
 impl Node for Control {

@@ -10,7 +10,7 @@ use crate::front::Front;
 use kernel::prelude::*;
 use zerocopy::FromZeros;
 
-pub(super) fn create(front: &Front, call: &Call) -> Result {
+pub(super) fn create(front: &'static Front, call: &Call) -> Result {
     let argument = call.admin::<uapi::stor_pool_create>(uapi::STOR_POOL_READ_ONLY)?;
     check_text(&argument.name)?;
     check_text(&argument.target)?;
@@ -35,12 +35,12 @@ fn read_config(config: u64, length: u32) -> Result<KVVec<u8>> {
     read_bytes(config, length as usize)
 }
 
-pub(super) fn remove(front: &Front, call: &Call) -> Result {
+pub(super) fn remove(front: &'static Front, call: &Call) -> Result {
     let argument = call.admin::<uapi::stor_volume_ref>(0)?;
     front.lock().remove_pool(&argument.uuid)
 }
 
-pub(super) fn reload(front: &Front, call: &Call) -> Result {
+pub(super) fn reload(front: &'static Front, call: &Call) -> Result {
     let argument = call.admin::<uapi::stor_pool_reload>(0)?;
     let fds = read_fds(argument.lowers, argument.lower_count)?;
     let config = read_config(argument.config, argument.config_len)?;
@@ -61,8 +61,8 @@ fn info(front_volumes: u32, entry: &Entry) -> uapi::stor_pool_info {
     }
 }
 
-pub(super) fn list(front: &Front, call: &Call) -> Result {
-    let mut argument = call.check::<uapi::stor_pool_list>(0)?;
+pub(super) fn list(front: &'static Front, call: &Call) -> Result {
+    let mut argument = call.user::<uapi::stor_pool_list>(0)?;
     let mut rows = KVVec::new();
     {
         let state = front.lock();
@@ -76,7 +76,7 @@ pub(super) fn list(front: &Front, call: &Call) -> Result {
     call.write(&argument)
 }
 
-pub(super) fn status(front: &Front, call: &Call) -> Result {
+pub(super) fn status(front: &'static Front, call: &Call) -> Result {
     let mut argument = call.admin::<uapi::stor_pool_status>(0)?;
     if argument.reserved != 0 {
         return Err(EINVAL);
@@ -98,7 +98,7 @@ pub(super) fn status(front: &Front, call: &Call) -> Result {
     call.write(&argument)
 }
 
-pub(super) fn change(front: &Front, call: &Call) -> Result {
+pub(super) fn change(front: &'static Front, call: &Call) -> Result {
     let mut argument = call.admin::<uapi::stor_pool_change>(0)?;
     if argument.item_count > uapi::STOR_MAX_ITEMS {
         return Err(E2BIG);
@@ -112,7 +112,7 @@ pub(super) fn change(front: &Front, call: &Call) -> Result {
     call.write(&argument)
 }
 
-pub(super) fn device(front: &Front, call: &Call) -> Result {
+pub(super) fn device(front: &'static Front, call: &Call) -> Result {
     let mut argument = call.admin::<uapi::stor_pool_device>(uapi::STOR_POOL_DEVICE_EXCLUSIVE)?;
     let object = front.lock().find_pool(&argument.uuid)?.object()?.clone();
     object.device(&mut argument)?;

@@ -63,22 +63,22 @@ fn named(call: &Call) -> Result<[u8; 16]> {
     Ok(call.admin::<uapi::stor_volume_ref>(0)?.uuid)
 }
 
-pub(super) fn remove(front: &Front, call: &Call) -> Result {
+pub(super) fn remove(front: &'static Front, call: &Call) -> Result {
     let uuid = named(call)?;
     front.lock().remove(&uuid)
 }
 
-pub(super) fn suspend(front: &Front, call: &Call) -> Result {
+pub(super) fn suspend(front: &'static Front, call: &Call) -> Result {
     let uuid = named(call)?;
     front.lock().suspend(&uuid)
 }
 
-pub(super) fn resume(front: &Front, call: &Call) -> Result {
+pub(super) fn resume(front: &'static Front, call: &Call) -> Result {
     let uuid = named(call)?;
     front.lock().resume(&uuid)
 }
 
-pub(super) fn reload(front: &Front, call: &Call) -> Result {
+pub(super) fn reload(front: &'static Front, call: &Call) -> Result {
     let argument = call.admin::<uapi::stor_reload>(uapi::STOR_RELOAD_SHRINK)?;
     let table =
         read_table(argument.size, (argument.lowers, argument.lower_count), (argument.config, argument.config_len))?;
@@ -86,7 +86,7 @@ pub(super) fn reload(front: &Front, call: &Call) -> Result {
     front.lock().reload(&argument.uuid, table, shrink)
 }
 
-pub(super) fn set(front: &Front, call: &Call) -> Result {
+pub(super) fn set(front: &'static Front, call: &Call) -> Result {
     let argument = call.admin::<uapi::stor_set>(0)?;
     if argument.mask & !uapi::STOR_SET_READ_ONLY != 0 || argument.value & !argument.mask != 0 {
         return Err(EINVAL);
@@ -97,7 +97,7 @@ pub(super) fn set(front: &Front, call: &Call) -> Result {
     front.lock().set_read_only(&argument.uuid, argument.value & uapi::STOR_SET_READ_ONLY != 0)
 }
 
-pub(super) fn rename(front: &Front, call: &Call) -> Result {
+pub(super) fn rename(front: &'static Front, call: &Call) -> Result {
     let argument = call.admin::<uapi::stor_rename>(0)?;
     check_text(&argument.name)?;
     let mut state = front.lock();
@@ -126,8 +126,8 @@ fn info(entry: &Entry) -> uapi::stor_volume_info {
     }
 }
 
-pub(super) fn list(front: &Front, call: &Call) -> Result {
-    let mut argument = call.check::<uapi::stor_list>(0)?;
+pub(super) fn list(front: &'static Front, call: &Call) -> Result {
+    let mut argument = call.user::<uapi::stor_list>(0)?;
     let mut rows = KVVec::new();
     {
         let state = front.lock();
@@ -141,7 +141,7 @@ pub(super) fn list(front: &Front, call: &Call) -> Result {
     call.write(&argument)
 }
 
-pub(super) fn status(front: &Front, call: &Call) -> Result {
+pub(super) fn status(front: &'static Front, call: &Call) -> Result {
     let mut argument = call.admin::<uapi::stor_status>(0)?;
     let below;
     {
@@ -168,8 +168,9 @@ fn fill(argument: &mut uapi::stor_status, entry: &Entry) {
     argument.config_len = entry.config.len() as u32;
 }
 
-pub(super) fn replica_status(front: &Front, call: &Call) -> Result {
-    let mut argument = call.admin::<uapi::stor_replica_status>(0)?;
-    front.lock().replica_facts(&argument.uuid, &mut argument.facts)?;
-    call.write(&argument)
+pub(super) fn replica_status(front: &'static Front, call: &Call) -> Result {
+    let mut argument = call.large::<uapi::stor_replica_status>(0)?;
+    let uapi::stor_replica_status { uuid, facts, .. } = &mut *argument;
+    front.lock().replica_facts(uuid, facts)?;
+    call.write(&*argument)
 }

@@ -30,6 +30,7 @@ impl Array {
     /// # Errors
     ///
     /// The leg is too small for the array.
+    #[inline]
     pub fn leg(&self, number: u32, uuid: [u8; 16], layout: &Layout, write_mostly: bool) -> Result<Superblock, NoRoom> {
         let data = layout.data;
         if data.end.saturating_sub(data.start) < self.size {

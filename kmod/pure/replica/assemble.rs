@@ -88,7 +88,7 @@ pub struct Use {
 }
 
 /// How a volume starts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// What is written first: the youngest record, and the epoch that is claimed.
     pub record: Record,
@@ -117,14 +117,32 @@ pub struct Plan {
 /// # Errors
 ///
 /// Nobody can know who has the data, or the legs are not of one volume.
+#[inline]
 pub fn plan(legs: &[Leg<'_>], tie_break: Option<&Record>, consent: Consent) -> Result<Plan, Refusal> {
+    let mut plan = Plan::default();
+    plan_into(legs, tie_break, consent, &mut plan)?;
+    Ok(plan)
+}
+
+/// As [`plan`], for those who have a small stack.
+///
+/// # Errors
+///
+/// As of [`plan`]; then there is no plan.
+pub fn plan_into(
+    legs: &[Leg<'_>],
+    tie_break: Option<&Record>,
+    consent: Consent,
+    plan: &mut Plan,
+) -> Result<(), Refusal> {
     identify(legs)?;
     let facts = Facts { legs, tie_break, consent };
-    match facts.base()? {
-        None => facts.imported(None),
-        Some(base) if facts.is_foreign() => facts.imported(Some(base)),
-        Some(base) => facts.own(base),
-    }
+    let known = match facts.base()? {
+        None => facts.imported(None, plan)?,
+        Some(base) if facts.is_foreign() => facts.imported(Some(base), plan)?,
+        Some(base) => facts.own(base, plan)?,
+    };
+    facts.finish(known, plan)
 }
 
 /// Whether these are legs of one array, each once.
@@ -274,9 +292,9 @@ impl<'a> Facts<'a> {
         change.moves(base, &|device| leg(device) || tie_break(device))
     }
 
-    /// A start from what Stor itself has written.
-    fn own(&self, base: &Record) -> Result<Plan, Refusal> {
-        let mut uses = [Use::default(); LEGS_MAX];
+    /// A start from what Stor itself has written: record, and places.
+    fn own(&self, base: &Record, plan: &mut Plan) -> Result<Known, Refusal> {
+        let uses = &mut plan.legs;
         let moves = self.moves(base)?;
         for (place, leg) in uses.iter_mut().zip(self.legs) {
             let device = &leg.superblock.device_uuid;
@@ -303,7 +321,7 @@ impl<'a> Facts<'a> {
             let (voters, present) = (record.voters(), self.present(record, base));
             return Err(Refusal::Quorum { present: present.and(voters), voters, epoch: record.epoch.get() });
         }
-        let mut sources = self.fresh(base, present, &uses);
+        let mut sources = self.fresh(base, present, uses);
         if breaks(Mutant::AllAreSources) {
             sources = present.and(Set::LEGS);
         }
@@ -321,18 +339,17 @@ impl<'a> Facts<'a> {
         if sources.is_empty() {
             return Err(Refusal::NoSource { entitled: base.entitled(), epoch: base.epoch.get() });
         }
-        let clean = self.are_clean(sources, &uses);
-        let mut record = base.clone();
+        let clean = self.are_clean(sources, uses);
         // What an older copy lacks no bitmap knows.
         let stale = base.entitled().and(present).without(sources);
         uses.iter_mut().filter(|own| own.place.is_some_and(|place| stale.has(place))).for_each(|own| own.stale = true);
         let slots = base.slots().without(moves.leaving()).with(moves.joining().and(Set::LEGS));
-        let known = Known { sources, clean, present, foreign: false, moves, slots };
-        self.finish(&mut record, &mut uses, known)
+        plan.record.clone_from(base);
+        Ok(Known { sources, clean, present, foreign: false, moves, slots })
     }
 
-    /// A start from what md has written.
-    fn imported(&self, base: Option<&Record>) -> Result<Plan, Refusal> {
+    /// A start from what md has written: record, and places.
+    fn imported(&self, base: Option<&Record>, plan: &mut Plan) -> Result<Known, Refusal> {
         let forced = self.forced();
         if let Consent::Change(_) = self.consent {
             return Err(Refusal::ForeignChange);
@@ -347,8 +364,11 @@ impl<'a> Facts<'a> {
         }
         let Judgement { freshest, sound, clean } = judge(self.legs, forced)?;
         let fresh = self.leg(freshest)?.superblock;
-        let mut record = base.map_or_else(Record::new_zeroed, Record::clone);
-        let mut uses = [Use::default(); LEGS_MAX];
+        let Plan { record, legs: uses, .. } = plan;
+        match base {
+            Some(base) => record.clone_from(base),
+            None => record.zero(),
+        }
         let (mut taken, mut sources) = (Set::NONE, Set::NONE);
         for (index, (place, leg)) in uses.iter_mut().zip(self.legs).enumerate() {
             // A leg that was lost still says which slot it had; somebody else may have that now.
@@ -387,8 +407,7 @@ impl<'a> Facts<'a> {
             (record.epoch, record.claim) = (1.into(), 1.into());
         }
         let present = sources.with(tie_break);
-        let known = Known { sources, clean, present, foreign: true, moves: Moves::default(), slots };
-        self.finish(&mut record, &mut uses, known)
+        Ok(Known { sources, clean, present, foreign: true, moves: Moves::default(), slots })
     }
 
     /// Of the entitled legs those that are up to date. Superblocks are written to all at the same time, and never behind a record, so
@@ -418,8 +437,9 @@ impl<'a> Facts<'a> {
     }
 
     /// What is rebuilt from where, once it is known who has the data.
-    fn finish(&self, record: &mut Record, uses: &mut [Use; LEGS_MAX], known: Known) -> Result<Plan, Refusal> {
+    fn finish(&self, known: Known, plan: &mut Plan) -> Result<(), Refusal> {
         let Known { sources, clean, present, foreign, moves, slots } = known;
+        let Plan { record, legs: uses, .. } = plan;
         let leaving = moves.leaving();
         // They all have what was acknowledged. The younger superblock may know of more; the slot never decides but in the end.
         let rank = |place: usize, leg: &Leg<'_>| {
@@ -507,9 +527,11 @@ impl<'a> Facts<'a> {
             (record.epoch, record.claim) = (claim.into(), (claim + 1).into());
             (record.entitled, record.voters) = (entitled.bits().into(), present.bits().into());
         }
-        let issued = source_leg.map_or(0, |leg| leg.superblock.events.get());
-        let (record, events, legs) = (record.clone(), self.events(), *uses);
-        Ok(Plan { record, present, entitled, source, events, issued, legs, foreign, slots, moves })
+        (plan.present, plan.entitled, plan.source) = (present, entitled, source);
+        plan.events = self.events();
+        plan.issued = source_leg.map_or(0, |leg| leg.superblock.events.get());
+        (plan.foreign, plan.slots, plan.moves) = (foreign, slots, moves);
+        Ok(())
     }
 }
 

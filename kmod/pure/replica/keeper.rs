@@ -163,6 +163,7 @@ impl<W: Words, M: Memory> Keeper<W, M> {
     ///
     /// `intent` has the bits of all legs that the plan says, all bits if any leg is to be rebuilt as a whole, and if there was no
     /// bitmap that counts, `events_cleared` is behind the plan's events.
+    #[inline(never)]
     pub fn new(plan: &Plan, intent: Intent<W, M>) -> Self {
         let joining = plan.legs.iter().filter(|leg| leg.recovery != Recovery::None).filter_map(|leg| leg.place);
         let joining = joining.fold(Set::NONE, |set, place| set.with(Set::one(place))).without(plan.entitled);

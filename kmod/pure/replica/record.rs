@@ -109,6 +109,12 @@ pub struct Record {
     pub fork: [Fork; FORKS_MAX],
 }
 
+impl Default for Record {
+    fn default() -> Self {
+        Self::new_zeroed()
+    }
+}
+
 const _: () = assert!(size_of::<Record>() == 1024 && size_of::<Fork>() == 32);
 const _: () = assert!(offset_of!(Record, sequence) == 56 && offset_of!(Record, lineage) == 104);
 const _: () = assert!(offset_of!(Record, legs) == 136 && offset_of!(Record, member) == 240);

@@ -96,10 +96,12 @@ impl<S: Store> Pool<S> {
     /// # Errors
     ///
     /// There was no memory.
+    #[inline(never)]
     pub fn closed(store: S, options: Options, read_only: bool) -> Result<Self, Error> {
         let blocks = store.metadata_blocks().min(METADATA_MAX);
-        let pool = Self::around(store, Superblock::new_zeroed(), blocks, options)?;
-        Ok(Self { read_only, broken: true, ..pool })
+        let mut pool = Self::around(store, Superblock::new_zeroed(), blocks, options)?;
+        (pool.read_only, pool.broken) = (read_only, true);
+        Ok(pool)
     }
 
     /// A pool over a metadata device with so many blocks, none of which is used.

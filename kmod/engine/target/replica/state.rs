@@ -13,7 +13,7 @@ use crate::block::deferred::DeferredList;
 use crate::pure::md::bitmap::Header;
 use crate::pure::md::superblock::Superblock;
 use crate::pure::md::PAGE_SECTORS;
-use crate::pure::replica::assemble::{plan, Consent, Plan, Recovery};
+use crate::pure::replica::assemble::{plan_into, Consent, Plan, Recovery};
 use crate::pure::replica::intent::Intent;
 use crate::pure::replica::keeper::{Keeper, Step, Stop};
 use crate::pure::replica::rebuild::Cursor;
@@ -249,6 +249,7 @@ impl State {
     }
 
     /// Reads the members, and plans how the volume starts. The steps of the start are to be done next.
+    #[inline(never)]
     pub(super) fn start(&mut self, shared: &Shared) -> Result {
         let mut found = KVec::new();
         let legs = shared.lowers.iter().enumerate().take(shared.legs);
@@ -284,6 +285,7 @@ impl State {
         read_tie_break(shared.legs, on, &Identity { array: record.array, made: record.made.get(), device })
     }
 
+    #[inline(never)]
     fn take_over(&mut self, shared: &Shared, plan: &Plan, found: KVec<Found>, tie_break: Option<Found>) -> Result {
         let mut members = KVec::with_capacity(shared.lowers.len(), GFP_KERNEL)?;
         for _ in shared.lowers.iter() {
@@ -338,11 +340,12 @@ fn make_plan(shared: &Shared, found: &[Found], tie_break: Option<&Found>) -> Res
         }
     };
     let record = tie_break.and_then(|found| found.record().ok());
-    let plan = plan(&legs, record, consent).map_err(|refusal| {
+    let mut plan = KBox::new(Plan::default(), GFP_KERNEL)?;
+    plan_into(&legs, record, consent, &mut plan).map_err(|refusal| {
         pr_warn!("replica refused: {}\n", core::format_args!("{refusal}"));
         errno_of(&refusal)
     })?;
-    Ok(KBox::new(plan, GFP_KERNEL)?)
+    Ok(plan)
 }
 
 fn errno_of(refusal: &Refusal) -> Error {

@@ -153,8 +153,10 @@ fn open_later(layout: &Arc<Layout>, read_only: bool) -> Result<KBox<Pool<KernelS
     })?;
     let options = Options { frames: FRAMES, streams: STREAMS, passdown };
     let store = KernelStore::new(layout.clone())?;
-    let pool = Pool::closed(store, options, read_only).map_err(|refusal| errno_of(&refusal))?;
-    Ok(KBox::new(pool, GFP_KERNEL)?)
+    match Pool::closed(store, options, read_only) {
+        Ok(pool) => Ok(KBox::new(pool, GFP_KERNEL)?),
+        Err(refusal) => Err(errno_of(&refusal)),
+    }
 }
 
 impl PoolTarget for ThinPool {
