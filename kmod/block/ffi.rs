@@ -3,10 +3,10 @@
 //! What bindgen does not give: the functions of `shim.c`, and constants, whose values `shim.c` asserts.
 
 use kernel::bindings::{
-    bio, blk_mq_tag_set, block_device, delayed_work, gendisk, gfp_t, queue_limits, req_flag_bits___REQ_ALLOC_CACHE,
-    req_flag_bits___REQ_FUA, req_flag_bits___REQ_META, req_flag_bits___REQ_NOWAIT, req_flag_bits___REQ_POLLED,
-    req_flag_bits___REQ_PREFLUSH, request_queue, wait_queue_head, work_struct, workqueue_struct,
-    ___GFP_DIRECT_RECLAIM_BIT, ___GFP_KSWAPD_RECLAIM_BIT,
+    bio, blk_mq_tag_set, blk_plug, block_device, delayed_work, gendisk, gfp_t, queue_limits,
+    req_flag_bits___REQ_ALLOC_CACHE, req_flag_bits___REQ_FUA, req_flag_bits___REQ_META, req_flag_bits___REQ_NOWAIT,
+    req_flag_bits___REQ_POLLED, req_flag_bits___REQ_PREFLUSH, request_queue, wait_queue_head, work_struct,
+    workqueue_struct, ___GFP_DIRECT_RECLAIM_BIT, ___GFP_KSWAPD_RECLAIM_BIT,
 };
 use kernel::ffi::{c_uint, c_void};
 
@@ -46,6 +46,8 @@ unsafe extern "C" {
     pub safe fn stor_online_cpus() -> c_uint;
     pub safe fn stor_noio_save() -> c_uint;
     pub safe fn stor_noio_restore(flags: c_uint);
+    pub safe fn stor_unplug() -> *mut blk_plug;
+    pub fn stor_replug(plug: *mut blk_plug);
     pub safe fn stor_boottime_ns() -> u64;
     pub safe fn stor_synchronize_rcu_tasks();
     pub fn stor_init_work(work: *mut work_struct, function: WorkFunction);

@@ -26,6 +26,7 @@ pub mod io;
 pub mod miscdevice;
 pub mod module;
 pub mod noio;
+mod plug;
 pub mod queue_limits;
 pub mod request;
 pub mod status;

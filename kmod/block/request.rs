@@ -14,6 +14,7 @@
 use super::bdev::Lower;
 use super::bio_set::BioSet;
 use super::gendisk::Shared;
+use super::plug::Unplugged;
 use super::status::Status;
 use super::{ffi, Driver};
 use crate::abi::engine::{Deferral, SPREAD_MAX};
@@ -806,6 +807,7 @@ pub(super) unsafe extern "C" fn queue_rq<D: Driver>(
     }
     // SAFETY: The queue's data outlives the request; a new borrow, because the request is given away.
     let shared = unsafe { &*(*(*rq).q).queuedata.cast::<Shared<D>>() };
+    let _unplugged = Unplugged::enter();
     match shared.driver.queue(request) {
         Ok(()) => Status::OK.0,
         Err(status) => status.0,

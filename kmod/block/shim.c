@@ -57,6 +57,24 @@ void stor_noio_restore(unsigned int flags)
 	memalloc_noio_restore(flags);
 }
 
+struct blk_plug *stor_unplug(void)
+{
+	struct blk_plug *plug = current->plug;
+
+	if (plug) {
+		/* Whoever is scheduled away with its time looks for it in the plug. */
+		blk_plug_invalidate_ts();
+		barrier();
+		current->plug = NULL;
+	}
+	return plug;
+}
+
+void stor_replug(struct blk_plug *plug)
+{
+	current->plug = plug;
+}
+
 u64 stor_boottime_ns(void)
 {
 	return ktime_get_boottime_ns();

@@ -18,6 +18,8 @@ struct gendisk *stor_alloc_disk(struct blk_mq_tag_set *set, struct queue_limits 
 unsigned int stor_online_cpus(void);
 unsigned int stor_noio_save(void);
 void stor_noio_restore(unsigned int flags);
+struct blk_plug *stor_unplug(void);
+void stor_replug(struct blk_plug *plug);
 u64 stor_boottime_ns(void);
 void stor_synchronize_rcu_tasks(void);
 void stor_init_work(struct work_struct *work, work_func_t func);

@@ -87,6 +87,7 @@ impl Stor {
         }
         let paths: Vec<PathBuf> = new.metadata.iter().chain(&new.devices).cloned().collect();
         let devices = self.fresh(&paths, new.force)?;
+        self.check_found(&devices)?;
         let shapes: Vec<Shape> = devices.iter().map(|fresh| shape(&fresh.device)).collect();
         let wanted = Wanted { data_block: new.data_block, metadata: new.metadata_size, apart: new.metadata.is_some() };
         let layout = plan(&shapes, &wanted)?;
@@ -206,6 +207,23 @@ impl Stor {
             return Err(Error::new(Kind::Usage, format!("a pool has at most {MEMBERS_MAX} devices")));
         }
         Ok(devices)
+    }
+
+    /// Refuses volumes in which no pool would be found: what is in them is their user's.
+    pub(super) fn check_found(&self, devices: &[Fresh]) -> Result<()> {
+        let volumes = self.system.list()?;
+        for Fresh { device, .. } in devices {
+            let own = volumes.iter().find(|info| info.number == device.number);
+            if let Some(info) = own.filter(|info| info.target != crate::replica::REPLICA) {
+                let (path, name) = (device.path.display(), &info.name);
+                return Err(Error::new(
+                    Kind::Unfit,
+                    format!("{path} is volume {name}, in which no pool is looked for"),
+                )
+                .help("make the pool on what is below, or on a replica"));
+            }
+        }
+        Ok(())
     }
 
     /// What a device holds that would be lost.

@@ -74,6 +74,7 @@ impl Stor {
             self.check_apart(&self.system.open(path)?, open.uuid)?;
         }
         let fresh = self.fresh(&extend.devices, extend.force)?;
+        self.check_found(&fresh)?;
         if open.devices.len() + fresh.len() > MEMBERS_MAX {
             return Err(Error::new(Kind::Usage, format!("a pool has at most {MEMBERS_MAX} devices")));
         }

@@ -110,8 +110,12 @@ impl<T: Local> Host for T {
         };
         let full =
             |name: &String| fs::read_to_string(folder.join(name).join("size")).is_ok_and(|size| size.trim() != "0");
-        // What is in a volume is its user's, labels of pools included: whoever wants such a pool names the device.
-        let of_stor = |name: &String| name.starts_with("stor") && folder.join(name).join("stor").exists();
+        // What is in a volume is its user's, labels of pools included; a replica is what a disk is to those who use one.
+        let of_stor = |name: &String| {
+            name.starts_with("stor")
+                && folder.join(name).join("stor").exists()
+                && read(name, "stor/target").trim() != crate::replica::REPLICA
+        };
         let mapped = |name: &str| mapper(name, "uuid").starts_with(crate::control::mapper::PREFIX);
         let ours = |name: &String| of_stor(name) || mapped(name);
         // A device below another is not looked at, but for those of a pool: what is below multipath is the same as what
