@@ -26,6 +26,7 @@ pub const STOR_POOL_NO_ZERO: u32 = 2;
 pub const STOR_REPLICA_CONFIG_VERSION: u32 = 1;
 pub const STOR_REPLICA_TIE_BREAK: u32 = 1;
 pub const STOR_REPLICA_FORCE: u32 = 2;
+pub const STOR_REPLICA_JOIN_TIE_BREAK: u32 = 4;
 pub const STOR_MAX_LEGS: u32 = 16;
 pub const STOR_REPLICA_ANY: u32 = 4294967295;
 pub const STOR_CREATE_READ_ONLY: u32 = 1;
@@ -274,10 +275,12 @@ pub struct stor_replica_config {
     pub source: __u32,
     pub prefer: __u32,
     pub resync_rate: __u64,
+    pub joins: [__u8; 16usize],
+    pub leaves: [__u8; 16usize],
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of stor_replica_config"][::core::mem::size_of::<stor_replica_config>() - 72usize];
+    ["Size of stor_replica_config"][::core::mem::size_of::<stor_replica_config>() - 104usize];
     ["Alignment of stor_replica_config"][::core::mem::align_of::<stor_replica_config>() - 8usize];
     ["Offset of field: stor_replica_config::version"][::core::mem::offset_of!(stor_replica_config, version) - 0usize];
     ["Offset of field: stor_replica_config::flags"][::core::mem::offset_of!(stor_replica_config, flags) - 4usize];
@@ -288,6 +291,8 @@ const _: () = {
     ["Offset of field: stor_replica_config::prefer"][::core::mem::offset_of!(stor_replica_config, prefer) - 60usize];
     ["Offset of field: stor_replica_config::resync_rate"]
         [::core::mem::offset_of!(stor_replica_config, resync_rate) - 64usize];
+    ["Offset of field: stor_replica_config::joins"][::core::mem::offset_of!(stor_replica_config, joins) - 72usize];
+    ["Offset of field: stor_replica_config::leaves"][::core::mem::offset_of!(stor_replica_config, leaves) - 88usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

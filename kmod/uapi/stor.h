@@ -139,7 +139,10 @@ struct stor_pool_config {
  * STOR_REPLICA_TIE_BREAK the last one is the tie-break. Legs that are not there
  * are left out. What is on the legs says how the volume starts; with
  * STOR_REPLICA_FORCE it starts from what the leg `source` has, in a new lineage,
- * and what others have besides is lost. The volume's size is the array's, and its UUID
+ * and what others have besides is lost. With `joins` or `leaves` the start changes who the
+ * members are, if that was not done before: when it has succeeded, the change is
+ * on a majority of them. Who joins is a lower, formatted as an empty leg of the array;
+ * or the tie-break, whose UUID this then is, with STOR_REPLICA_JOIN_TIE_BREAK. Who leaves may be there or not. The volume's size is the array's, and its UUID
  * may be any. STOR_IOC_RELOAD brings legs back, and leaves out those that are gone: the volume is held for
  * as long as it takes to stop and start with the new list. Errors besides those of CREATE: EILSEQ a lower is no
  * leg, EUCLEAN it or its membership record is damaged, EPROTO it has what is not known, or no bitmap,
@@ -151,6 +154,7 @@ struct stor_pool_config {
 
 #define STOR_REPLICA_TIE_BREAK		(1U << 0)
 #define STOR_REPLICA_FORCE		(1U << 1)
+#define STOR_REPLICA_JOIN_TIE_BREAK	(1U << 2)
 
 #define STOR_MAX_LEGS		16
 #define STOR_REPLICA_ANY	0xffffffff
@@ -164,6 +168,8 @@ struct stor_replica_config {
 	__u32 source;			/* with STOR_REPLICA_FORCE: index of a lower, else 0 */
 	__u32 prefer;			/* index of the lower that is read from if possible, or STOR_REPLICA_ANY */
 	__u64 resync_rate;		/* bytes a second that a rebuild takes at most, 0 for as much as there is */
+	__u8 joins[STOR_UUID_LEN];	/* UUID of who is to be a member, or zero; not with STOR_REPLICA_FORCE */
+	__u8 leaves[STOR_UUID_LEN];	/* UUID of who is to be none any more, or zero; not with STOR_REPLICA_FORCE */
 };
 
 /*
@@ -518,7 +524,7 @@ struct stor_replica_leg {
 /* What a replica says of itself. Legs are by their slots; behind them is the tie-break. */
 struct stor_replica_facts {
 	__u32 stop;			/* STOR_REPLICA_* */
-	__u32 slots;			/* of the array */
+	__u32 slots;			/* of the array that are to have a leg, a bit for each */
 	__u64 epoch;			/* of the membership */
 	__u8 lineage[STOR_UUID_LEN];
 	__u64 events;			/* md's */

@@ -47,6 +47,16 @@ pub struct Device {
     pub(crate) file: Option<File>,
 }
 
+/// What is looked for. In a volume of Stor its user has what he wants: no device of a pool is looked for in one, but in replicas, which are
+/// to those who use them what disks are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// A device of a pool.
+    Pools,
+    /// A leg or a tie-break of a replica.
+    Legs,
+}
+
 /// The devices of a system, and its clock.
 pub trait Host {
     /// Whether there is anything of this path.
@@ -65,8 +75,8 @@ pub trait Host {
     fn boottime(&self) -> u64;
     /// Opens what a device holds, to read or write it.
     fn content(&self, device: &Device, access: Access) -> Result<Rc<dyn Content>>;
-    /// The paths of all block devices on which there may be pools.
-    fn candidates(&self) -> Vec<PathBuf>;
+    /// The paths of all block devices in which such a thing is looked for.
+    fn candidates(&self, wanted: Wanted) -> Vec<PathBuf>;
     /// What a device holds that is known (a file system, a partition table, RAID, LVM ...), in words; `None` if nothing.
     fn signature(&self, device: &Device) -> Result<Option<String>>;
     /// Erases all signatures that [`signature`](Self::signature) finds.

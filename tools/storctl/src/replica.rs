@@ -7,6 +7,7 @@ use crate::print::Printer;
 use crate::{connect, Stop};
 use libstor::replica::{Assemble, NewReplica, ReplicaChange as Answer};
 use libstor::{Error, Kind, Result};
+use std::path::Path;
 
 pub(crate) fn replica(request: &Replica, printer: &mut Printer<'_>) -> std::result::Result<(), Stop> {
     match request {
@@ -52,11 +53,23 @@ fn change(request: &ReplicaChange) -> Result<Answer> {
             connect(change.dry_run)?.assemble_replica(&replica.replica, &how)
         }
         ReplicaChange::Stop { replica, change } => connect(change.dry_run)?.stop_replica(&replica.replica),
-        ReplicaChange::Set { replica, prefer, resync_rate, change } => {
+        ReplicaChange::Set { replica, tie_break: Some(device), force, change, .. } => {
+            let device = Some(Path::new(device)).filter(|device| *device != Path::new("none"));
+            connect(change.dry_run)?.set_tie_break(&replica.replica, device, *force)
+        }
+        ReplicaChange::Set { replica, prefer, resync_rate, change, .. } => {
             if prefer.is_none() && resync_rate.is_none() {
                 return Err(Error::new(Kind::Usage, "nothing is to be set").help("see 'storctl replica set --help'"));
             }
             connect(change.dry_run)?.set_replica(&replica.replica, prefer.as_deref(), *resync_rate)
+        }
+        ReplicaChange::AddLeg { replica, device, force, change } => {
+            connect(change.dry_run)?.add_leg(&replica.replica, device, *force)
+        }
+        ReplicaChange::RemoveLeg { replica, leg, change } => connect(change.dry_run)?.remove_leg(&replica.replica, leg),
+        ReplicaChange::ReplaceLeg { replica, leg, device, force, change } => {
+            let mut wait = |time, _: &_| std::thread::sleep(time);
+            connect(change.dry_run)?.replace_leg(&replica.replica, leg, device, *force, &mut wait)
         }
     }
 }

@@ -22,7 +22,7 @@ impl Shared {
         let Some(keeper) = &state.keeper else { return };
         let record = keeper.record();
         facts.stop = stop_of(keeper.stopped());
-        facts.slots = keeper.slots().len();
+        facts.slots = keeper.slots().bits();
         (facts.epoch, facts.lineage, facts.events) = (record.epoch.get(), record.lineage, record.events.get());
         facts.position = state.cursor.position(&keeper.intent).saturating_mul(512);
         let (sources, targets) = (self.view.look().sources(), keeper.targets());

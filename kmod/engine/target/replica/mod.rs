@@ -41,6 +41,7 @@ use crate::block::workqueue::{Job, WorkQueue};
 use crate::engine::edge::Listener;
 use crate::pure::md::bitmap::Geometry;
 use crate::pure::replica::acknowledge::{self, Verdict};
+use crate::pure::replica::change::Change;
 use crate::pure::replica::chunk::{Begin, Chunk, Words};
 use crate::pure::replica::range::most;
 use crate::pure::replica::set::Set;
@@ -83,6 +84,8 @@ struct Shared {
     /// A start that is forced: the lower device, and the new lineage.
     source: Option<usize>,
     lineage: [u8; 16],
+    /// Who is to become a member, and who none any more.
+    change: Change,
     /// Where reads go if that is possible.
     prefer: u32,
     /// Bytes a second.
@@ -120,7 +123,7 @@ fn parse(config: &Config<'_>) -> Result<stor_replica_config> {
     if head.version != uapi::STOR_REPLICA_CONFIG_VERSION || config.read_only {
         return Err(errno::EOPNOTSUPP.into());
     }
-    let known = uapi::STOR_REPLICA_TIE_BREAK | uapi::STOR_REPLICA_FORCE;
+    let known = uapi::STOR_REPLICA_TIE_BREAK | uapi::STOR_REPLICA_FORCE | uapi::STOR_REPLICA_JOIN_TIE_BREAK;
     let count = config.lowers.len() as u32;
     let tie_break = u32::from(head.flags & uapi::STOR_REPLICA_TIE_BREAK != 0);
     let force = head.flags & uapi::STOR_REPLICA_FORCE != 0;
@@ -128,7 +131,12 @@ fn parse(config: &Config<'_>) -> Result<stor_replica_config> {
     if legs > uapi::STOR_MAX_LEGS {
         return Err(E2BIG);
     }
+    let changes = head.joins != [0; 16] || head.leaves != [0; 16];
+    let joins = head.flags & uapi::STOR_REPLICA_JOIN_TIE_BREAK != 0;
     let sane = head.flags & !known == 0
+        && !(force && changes)
+        && (head.joins == [0; 16] || head.joins != head.leaves)
+        && (!joins || tie_break != 0 && head.joins != [0; 16])
         && (head.prefer < legs || head.prefer == uapi::STOR_REPLICA_ANY)
         && force == (head.lineage != [0; 16])
         && if force { head.source < legs } else { head.source == 0 };
@@ -163,6 +171,11 @@ impl Shared {
             machine: head.machine,
             source: (head.flags & uapi::STOR_REPLICA_FORCE != 0).then_some(head.source as usize),
             lineage: head.lineage,
+            change: Change {
+                joins: head.joins,
+                tie_break: head.flags & uapi::STOR_REPLICA_JOIN_TIE_BREAK != 0,
+                leaves: head.leaves,
+            },
             prefer: head.prefer,
             resync_rate: head.resync_rate,
             words: SharedWords::new(geometry.chunks())?,

@@ -281,7 +281,9 @@ impl State {
         let Some(on) = shared.lowers.get(shared.legs) else { return Ok(None) };
         let youngest = found.iter().filter_map(|leg| leg.record().ok()).max_by_key(|record| record.epoch.get());
         let Some(record) = youngest else { return Ok(None) };
-        let device = record.member.get(TIE_BREAK).copied().unwrap_or_default();
+        let Change { joins, tie_break, .. } = shared.change;
+        // One that joins has whatever it had before.
+        let device = if tie_break { joins } else { record.member.get(TIE_BREAK).copied().unwrap_or_default() };
         read_tie_break(shared.legs, on, &Identity { array: record.array, made: record.made.get(), device })
     }
 
@@ -333,7 +335,8 @@ fn make_plan(shared: &Shared, found: &[Found], tie_break: Option<&Found>) -> Res
     // Who forced a start once has done so: from then on the lineage is a lineage as any other.
     let begun = found.iter().filter_map(|leg| leg.record().ok()).any(|record| record.lineage == shared.lineage);
     let consent = match shared.source.filter(|_| !begun) {
-        None => Consent::Safe,
+        None if shared.change == Change::default() => Consent::Safe,
+        None => Consent::Change(shared.change),
         Some(lower) => {
             let leg = found.iter().position(|leg| leg.lower == lower).ok_or(EINVAL)?;
             Consent::Force { leg, lineage: shared.lineage }
@@ -355,7 +358,8 @@ fn errno_of(refusal: &Refusal) -> Error {
         | Refusal::NoneInSync
         | Refusal::Foreign(_)
         | Refusal::Missing(_)
-        | Refusal::Unfinished(_) => errno::ENODATA,
+        | Refusal::Unfinished(_)
+        | Refusal::LastLeg(_) => errno::ENODATA,
         Refusal::Apart(..) | Refusal::ForeignApart(..) => errno::ESTALE,
         Refusal::Record(..) => errno::EUCLEAN,
         Refusal::NoLegs => errno::EILSEQ,

@@ -27,7 +27,7 @@ pub struct LegFacts {
 pub struct ReplicaFacts {
     /// `STOR_REPLICA_RUNS`, or why it has stopped.
     pub stop: u32,
-    /// Slots of the array.
+    /// Slots of the array that are to have a leg, a bit for each.
     pub slots: u32,
     /// The epoch of the membership.
     pub epoch: u64,

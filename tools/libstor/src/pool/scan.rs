@@ -3,7 +3,7 @@
 //! Finding pools: labels are looked for on all devices, and put together.
 
 use super::member::{self, Seen};
-use crate::device::{Access, Device, Host};
+use crate::device::{Access, Device, Host, Wanted};
 use crate::{Error, Kind, Result, Uuid};
 use std::path::{Path, PathBuf};
 use stor_pure::pure::label::members::{Misfit, Pool};
@@ -91,7 +91,7 @@ fn is_dm(path: &Path) -> bool {
 /// A device that was named is not there or cannot be read; of all that there are such a one is only told of.
 pub(crate) fn scan(host: &(impl Host + ?Sized), devices: &[PathBuf]) -> Result<Scan> {
     let all = devices.is_empty();
-    let paths = if all { host.candidates() } else { devices.to_vec() };
+    let paths = if all { host.candidates(Wanted::Pools) } else { devices.to_vec() };
     let mut scan = Scan::default();
     for path in paths {
         match look(host, &path) {

@@ -3,13 +3,17 @@
 //! All replicas that are there, as at boot.
 
 use super::assemble::Assemble;
+use super::leg::Leg;
 use super::scan::{scan, Group};
 use super::view::ReplicaChange;
+use super::REPLICA;
+use crate::volume::Info;
 use crate::{Result, Stor};
 
 impl Stor {
     /// Assembles all replicas that do not run and can be started safely, with a leg missing or not. What is wrong with one does not
-    /// keep the others; the first error is told in the end. Arrays that only md has had are left to it.
+    /// keep the others; the first error is told in the end. Arrays that only md has had are left to it, and if a leg is in a volume, those
+    /// that another machine has had: a virtual machine whose disk the volume is.
     pub fn assemble_all(&self) -> (Vec<ReplicaChange>, Result<()>) {
         let known = self.active_volumes();
         let (found, known) = match scan(self.system.as_ref(), &[]).and_then(|found| Ok((found, known?))) {
@@ -17,9 +21,17 @@ impl Stor {
             Err(error) => return (Vec::new(), Err(error)),
         };
         let own = |group: &&Group| group.legs.iter().any(|leg| leg.record.is_ok());
+        let machine = self.system.machine();
+        let in_volume = |leg: &Leg| {
+            let is = |volume: &&Info| volume.number == leg.device.number;
+            known.iter().find(is).is_some_and(|volume| volume.target != REPLICA)
+        };
+        let mine = |group: &&Group| {
+            group.youngest().is_some_and(|record| record.writer == machine) || !group.legs.iter().any(in_volume)
+        };
         let idle = |group: &&Group| known.iter().all(|volume| volume.uuid != group.uuid);
         let (mut changes, mut answer) = (Vec::new(), Ok(()));
-        for group in found.groups.iter().filter(own).filter(idle) {
+        for group in found.groups.iter().filter(own).filter(mine).filter(idle) {
             match self.assemble_replica(&group.uuid.to_string(), &Assemble::default()) {
                 Ok(change) => changes.push(change),
                 Err(error) if answer.is_ok() => answer = Err(error),

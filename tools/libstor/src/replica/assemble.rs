@@ -71,7 +71,7 @@ impl Stor {
                 return Err(Error::new(Kind::Exists, "it is assembled already")
                     .help(format!("a start can be forced only after 'storctl replica stop {}'", info.name)))
             }
-            Some(info) => return self.rejoin(info, &group),
+            Some(info) => return self.rejoin(info, group, !how.devices.is_empty()),
             None => {}
         }
         let name = group.name();
@@ -84,6 +84,8 @@ impl Stor {
             return Err(Error::new(Kind::Unfit, cause).help(help));
         }
         let Start { force, plan, lost } = self.decide(&group, how)?;
+        let what = format!("{}{}", legs(&group, &plan), lost.map(|lost| format!("; {lost}")).unwrap_or_default());
+        let (group, force) = members(group, &plan, force);
         for device in group.devices() {
             if self.system.busy(device) {
                 return Err(busy(device, self.system.user(device)).errno(Errno::EBUSY));
@@ -93,7 +95,6 @@ impl Stor {
                 return Err(Error::new(Kind::Unfit, cause).help("make it writable, or name the other devices only"));
             }
         }
-        let what = format!("{}{}", legs(&group, &plan), lost.map(|lost| format!("; {lost}")).unwrap_or_default());
         if self.dry_run {
             let text = format!("replica {name} would be assembled {what}");
             return Ok(ReplicaChange { changed: true, dry_run: true, replica: None, text });
@@ -104,8 +105,7 @@ impl Stor {
             machine: Uuid::from_bytes(self.system.machine()),
             tie_break: group.tie_break.is_some(),
             force,
-            prefer: None,
-            resync_rate: 0,
+            ..Config::default()
         };
         let lowers: Vec<Device> = lowers(group);
         let config = config.encode();
@@ -177,6 +177,16 @@ fn strange(error: Error, name: &str, how: &Assemble) -> Error {
     }
 }
 
+/// The group without those who are no members any more, or none yet, and the leg that a start is forced from by its new index.
+fn members(mut group: Group, plan: &Plan, force: Option<(u32, Uuid)>) -> (Group, Option<(u32, Uuid)>) {
+    let is = |index: usize| plan.legs.get(index).is_some_and(|leg| leg.place.is_some());
+    let before = |index: u32| (0..index as usize).filter(|index| is(*index)).count();
+    let force = force.map(|(index, lineage)| (u32::try_from(before(index)).unwrap_or(index), lineage));
+    let mut index = 0..;
+    group.legs.retain(|_| index.next().is_some_and(is));
+    (group, force)
+}
+
 /// What the kernel gets.
 fn lowers(group: Group) -> Vec<Device> {
     let legs = group.legs.into_iter().map(|leg| leg.device);
@@ -187,8 +197,8 @@ fn lowers(group: Group) -> Vec<Device> {
 fn legs(group: &Group, plan: &Plan) -> String {
     let there = plan.legs.iter().zip(&group.legs).filter_map(|(leg, _)| leg.place);
     let there = there.fold(Set::NONE, |set, place| set.with(Set::one(place)));
-    let mut text = format!("on {} of {} legs", there.len(), group.slots());
-    let missing = Set::first(group.slots() as usize).without(there);
+    let mut text = format!("on {} of {} legs", there.len(), plan.slots.len());
+    let missing = plan.slots.without(there);
     if !missing.is_empty() {
         text += &format!("; {} missing", slots(missing));
     }

@@ -6,6 +6,7 @@ use crate::Uuid;
 use serde::{Deserialize, Serialize};
 use stor_pure::abi::uapi::*;
 use stor_pure::pure::replica::assemble::Consent;
+use stor_pure::pure::replica::change::Change;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// A replica's configuration.
@@ -23,12 +24,32 @@ pub struct Config {
     pub prefer: Option<u32>,
     /// Bytes a second that a rebuild takes at most, 0 for as much as there is.
     pub resync_rate: u64,
+    /// Who is to become a member.
+    #[serde(default)]
+    pub joins: Option<Joins>,
+    /// Who is to be a member no longer: its UUID.
+    #[serde(default)]
+    pub leaves: Option<Uuid>,
+}
+
+/// Who is to become a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Joins {
+    /// A leg of this UUID.
+    Leg(Uuid),
+    /// The tie-break, which gets this UUID.
+    TieBreak(Uuid),
 }
 
 impl Config {
     /// For the kernel.
     pub fn encode(&self) -> Vec<u8> {
-        let flags = [(STOR_REPLICA_TIE_BREAK, self.tie_break), (STOR_REPLICA_FORCE, self.force.is_some())];
+        let Change { joins, tie_break, leaves } = self.change();
+        let flags = [
+            (STOR_REPLICA_TIE_BREAK, self.tie_break),
+            (STOR_REPLICA_FORCE, self.force.is_some()),
+            (STOR_REPLICA_JOIN_TIE_BREAK, tie_break),
+        ];
         let (source, lineage) = self.force.unwrap_or_default();
         let raw = stor_replica_config {
             version: STOR_REPLICA_CONFIG_VERSION,
@@ -39,6 +60,8 @@ impl Config {
             source,
             prefer: self.prefer.unwrap_or(STOR_REPLICA_ANY),
             resync_rate: self.resync_rate,
+            joins,
+            leaves,
         };
         raw.as_bytes().to_vec()
     }
@@ -46,12 +69,19 @@ impl Config {
     /// What the kernel says; `None` if it cannot be understood.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let raw = stor_replica_config::read_from_bytes(bytes).ok()?;
-        let known = STOR_REPLICA_TIE_BREAK | STOR_REPLICA_FORCE;
+        let known = STOR_REPLICA_TIE_BREAK | STOR_REPLICA_FORCE | STOR_REPLICA_JOIN_TIE_BREAK;
         if raw.version != STOR_REPLICA_CONFIG_VERSION || raw.flags & !known != 0 {
             return None;
         }
         let (forced, lineage) = (raw.flags & STOR_REPLICA_FORCE != 0, Uuid::from_bytes(raw.lineage));
         if forced == lineage.is_nil() || !forced && raw.source != 0 {
+            return None;
+        }
+        let some = |uuid| Some(Uuid::from_bytes(uuid)).filter(|uuid| !uuid.is_nil());
+        let (joins, leaves) = (some(raw.joins), some(raw.leaves));
+        let is_tie_break = raw.flags & STOR_REPLICA_JOIN_TIE_BREAK != 0;
+        let changes = joins.is_some() || leaves.is_some();
+        if forced && changes || joins.is_some() && joins == leaves || is_tie_break && joins.is_none() {
             return None;
         }
         Some(Self {
@@ -61,13 +91,27 @@ impl Config {
             force: forced.then_some((raw.source, lineage)),
             prefer: Some(raw.prefer).filter(|&prefer| prefer != STOR_REPLICA_ANY),
             resync_rate: raw.resync_rate,
+            joins: joins.map(if is_tie_break { Joins::TieBreak } else { Joins::Leg }),
+            leaves,
         })
     }
 
     /// As the planner takes it.
     pub(crate) fn consent(&self) -> Consent {
-        self.force
-            .map_or(Consent::Safe, |(leg, lineage)| Consent::Force { leg: leg as usize, lineage: lineage.into_bytes() })
+        match (self.force, self.change()) {
+            (Some((leg, lineage)), _) => Consent::Force { leg: leg as usize, lineage: lineage.into_bytes() },
+            (None, change) if change == Change::default() => Consent::Safe,
+            (None, change) => Consent::Change(change),
+        }
+    }
+
+    fn change(&self) -> Change {
+        let (joins, tie_break) = match self.joins {
+            None => (Uuid::nil(), false),
+            Some(Joins::Leg(uuid)) => (uuid, false),
+            Some(Joins::TieBreak(uuid)) => (uuid, true),
+        };
+        Change { joins: joins.into_bytes(), tie_break, leaves: self.leaves.unwrap_or_default().into_bytes() }
     }
 }
 
@@ -85,7 +129,10 @@ mod tests {
             resync_rate: 7,
             ..plain.clone()
         };
-        for config in [plain, all] {
+        let joins =
+            Config { joins: Some(Joins::Leg(Uuid::from_u128(4))), leaves: Some(Uuid::from_u128(5)), ..plain.clone() };
+        let tie_break = Config { tie_break: true, joins: Some(Joins::TieBreak(Uuid::from_u128(4))), ..plain.clone() };
+        for config in [plain, all, joins, tie_break] {
             assert_eq!(Config::decode(&config.encode()), Some(config));
         }
         assert_eq!(Config::decode(&[]), None);

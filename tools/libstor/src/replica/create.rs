@@ -164,9 +164,9 @@ impl Stor {
 /// How a replica that is there is not the one that is to be made.
 fn difference(new: &NewReplica, group: &Group, numbers: &[Number]) -> Option<String> {
     let is: Vec<_> = group.devices().map(|device| device.number).collect();
-    if is != numbers || group.slots() as usize != new.legs.len() {
+    if is != numbers || group.slots().len() as usize != new.legs.len() {
         let is: Vec<_> = group.devices().map(|device| device.path.display().to_string()).collect();
-        return Some(format!("it has {} legs; found are {}", group.slots(), is.join(", ")));
+        return Some(format!("it has {} legs; found are {}", group.slots().len(), is.join(", ")));
     }
     if new.uuid.is_some_and(|uuid| uuid != group.uuid) {
         return Some(format!("its UUID is {}", group.uuid));

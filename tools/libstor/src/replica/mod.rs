@@ -9,6 +9,7 @@
 //! - [`leg`], [`tie_break`]: what a device has of a replica
 //! - [`scan`], [`refuse`]: found, put together, planned, refused
 //! - [`create`], [`draft`], [`assemble`], [`activate`], [`rejoin`], [`change`]: what is done
+//! - [`members`], [`spare`]: who comes and goes
 //! - [`list`], [`view`]: what is shown
 
 mod activate;
@@ -19,9 +20,11 @@ mod create;
 mod draft;
 pub(crate) mod leg;
 mod list;
+mod members;
 mod refuse;
 mod rejoin;
 pub(crate) mod scan;
+mod spare;
 pub(crate) mod tie_break;
 mod view;
 

@@ -17,10 +17,12 @@ use stor_pure::pure::replica::assemble::returning;
 use stor_pure::pure::replica::refusal::Refusal;
 
 impl Stor {
-    /// Gives a replica that runs those members that are there and that it does not use.
-    pub(super) fn rejoin(&self, info: &Info, group: &Group) -> Result<ReplicaChange> {
+    /// Gives a replica that runs those members that are there and that it does not use. Who is no member any more is refused only if
+    /// somebody has `named` it.
+    pub(super) fn rejoin(&self, info: &Info, mut group: Group, named: bool) -> Result<ReplicaChange> {
         let status = self.system.status(info.uuid)?;
         let facts = self.system.replica_status(info.uuid)?;
+        group.legs.retain(|leg| named || facts.legs.iter().any(|member| member.uuid == leg.uuid()));
         let uses = |uuid| facts.legs.iter().any(|leg| leg.uuid == uuid && is_attached(leg));
         let legs: Vec<&Leg> = group.legs.iter().filter(|leg| !uses(leg.uuid())).collect();
         let tie_break = group.tie_break.as_ref();
@@ -32,7 +34,7 @@ impl Stor {
         }
         let known = |device: &Device| status.lowers.iter().any(|lower| lower.number == device.number);
         for leg in &legs {
-            fits(group, &facts, leg)?;
+            fits(&group, &facts, leg)?;
         }
         let new = legs.iter().map(|leg| &leg.device).chain(tie_break.map(|own| &own.device));
         let new: Vec<&Device> = new.filter(|device| !known(device)).collect();
@@ -87,7 +89,7 @@ impl Stor {
 /// What it runs with, without what was only for its start.
 pub(super) fn config(status: &Status) -> Result<Config> {
     let odd = || Error::new(Kind::Failure, "the kernel's configuration of it cannot be read");
-    Ok(Config { force: None, ..Config::decode(&status.config).ok_or_else(odd)? })
+    Ok(Config { force: None, joins: None, leaves: None, ..Config::decode(&status.config).ok_or_else(odd)? })
 }
 
 /// Whether a leg may come back, by what the legs that are in use say.

@@ -5,14 +5,15 @@
 use super::leg::{self, Leg};
 use super::refuse::explain;
 use super::tie_break::{self, TieBreak};
-use crate::device::{Access, Device, Host, Number};
+use crate::device::{Access, Device, Host, Number, Wanted};
 use crate::pool::scan::Trouble;
 use crate::{Bytes, Error, Kind, Result, Uuid};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use stor_pure::pure::md::superblock::Refusal;
 use stor_pure::pure::replica::assemble::{self, Consent, Plan};
-use stor_pure::pure::replica::set::TIE_BREAK;
+use stor_pure::pure::replica::record::Record;
+use stor_pure::pure::replica::set::{Set, TIE_BREAK};
 
 /// A replica of which there is at least one member.
 #[derive(Debug)]
@@ -53,9 +54,16 @@ impl Group {
         self.legs.first().map_or(Bytes(0), Leg::size)
     }
 
-    /// How many legs it has if it is whole.
-    pub(crate) fn slots(&self) -> u32 {
-        self.legs.first().map_or(0, |leg| leg.superblock.raid_disks.get())
+    /// The youngest record of its legs.
+    pub(crate) fn youngest(&self) -> Option<&Record> {
+        let records = self.legs.iter().filter_map(|leg| leg.record.as_ref().ok());
+        records.map(|(record, _)| &**record).max_by_key(|record| record.epoch.get())
+    }
+
+    /// Slots that are to have a leg.
+    pub(crate) fn slots(&self) -> Set {
+        let disks = || self.legs.first().map_or(0, |leg| leg.superblock.raid_disks.get() as usize);
+        self.youngest().map(Record::slots).filter(|slots| !slots.is_empty()).unwrap_or_else(|| Set::first(disks()))
     }
 
     /// Its devices, the tie-break's last.
@@ -121,7 +129,7 @@ fn look(host: &(impl Host + ?Sized), path: &Path) -> Result<Seen> {
 /// A device that was named is not there or cannot be read; of all that there are such a one is only told of.
 pub(crate) fn scan(host: &(impl Host + ?Sized), devices: &[PathBuf]) -> Result<Scan> {
     let all = devices.is_empty();
-    let paths = if all { host.candidates() } else { devices.to_vec() };
+    let paths = if all { host.candidates(Wanted::Legs) } else { devices.to_vec() };
     let mut scan = Scan::default();
     let mut groups: BTreeMap<Uuid, Group> = BTreeMap::new();
     for path in paths {

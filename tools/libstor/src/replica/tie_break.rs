@@ -90,19 +90,30 @@ fn find(pages: &[Page; 2]) -> Option<Found> {
 ///
 /// It cannot be written.
 pub(crate) fn write(device: &Device, content: &dyn Content, record: &Record, uuid: [u8; 16]) -> Result<()> {
-    let mut head = [0; PAGE_SIZE];
-    head.iter_mut().zip(SIGNPOST).for_each(|(to, from)| *to = *from);
-    let put = |at, page: &Page| {
-        let written = content.write(at, page).and_then(|()| content.flush());
-        written.map_err(|error| failed(device, "written", &error))
-    };
-    put(0, &head)?;
+    write_blank(device, content)?;
     for (at, position) in PLACES.into_iter().zip(super::draft::POSITIONS) {
         let mut page = [0; PAGE_SIZE];
         record.write::<Area>(uuid, position, &mut page).map_err(|why| Error::new(Kind::Failure, why.to_string()))?;
-        put(at, &page)?;
+        put(device, content, at, &page)?;
     }
     Ok(())
+}
+
+/// Makes a device one without records, which the kernel makes the tie-break.
+///
+/// # Errors
+///
+/// It cannot be written.
+pub(crate) fn write_blank(device: &Device, content: &dyn Content) -> Result<()> {
+    let mut head = [0; PAGE_SIZE];
+    head.iter_mut().zip(SIGNPOST).for_each(|(to, from)| *to = *from);
+    put(device, content, 0, &head)?;
+    PLACES.into_iter().try_for_each(|at| put(device, content, at, &[0; PAGE_SIZE]))
+}
+
+fn put(device: &Device, content: &dyn Content, at: u64, page: &Page) -> Result<()> {
+    let written = content.write(at, page).and_then(|()| content.flush());
+    written.map_err(|error| failed(device, "written", &error))
 }
 
 const _: () = assert!(SIGNPOST.len() < PAGE_SIZE);

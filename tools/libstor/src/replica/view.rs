@@ -12,7 +12,7 @@ use serde::Serialize;
 use std::path::PathBuf;
 use stor_pure::abi::uapi::*;
 use stor_pure::pure::replica::assemble::{Consent, Plan};
-use stor_pure::pure::replica::set::TIE_BREAK;
+use stor_pure::pure::replica::set::{LEGS_MAX, TIE_BREAK};
 
 /// A leg of a replica, or its tie-break.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -201,8 +201,8 @@ impl ReplicaView {
         let Some(facts) = facts else {
             return Self { name, uuid, size, state, legs: Vec::new(), tie_break: None, problem: None, running: None };
         };
-        let slots = facts.legs.iter().take(facts.slots.min(STOR_MAX_LEGS) as usize);
-        let legs: Vec<_> = (0..).zip(slots).map(|(slot, leg)| leg_view(Some(slot), leg, status)).collect();
+        let slots = (0..).zip(&facts.legs).take(LEGS_MAX).filter(|(slot, _)| facts.slots & (1 << slot) != 0);
+        let legs: Vec<_> = slots.map(|(slot, leg)| leg_view(Some(slot), leg, status)).collect();
         let tie_break = facts.legs.get(TIE_BREAK).filter(|leg| !leg.uuid.is_nil());
         let tie_break = tie_break.map(|leg| leg_view(None, leg, status));
         let rebuilding = legs.iter().any(|leg| matches!(leg.state, "rebuilding" | "joining"));
@@ -245,10 +245,13 @@ impl ReplicaView {
             place.is_some_and(|place| plan.entitled.has(place))
         };
         let leg = |slot: u32| {
-            let index = group.legs.iter().position(|leg| leg.slot() == Some(slot as usize));
+            let record = group.youngest();
+            let member = record.and_then(|record| record.member.get(slot as usize));
+            let index = group.legs.iter().position(|leg| match member {
+                Some(member) => *member == leg.superblock.device_uuid,
+                None => leg.slot() == Some(slot as usize),
+            });
             let leg = index.and_then(|index| Some((index, group.legs.get(index)?)));
-            let record = group.legs.iter().find_map(|leg| leg.record.as_ref().ok());
-            let member = record.and_then(|(record, _)| record.member.get(slot as usize));
             let entitled = leg.map(|(index, _)| match &plan {
                 Ok(plan) => Some(planned(plan, index)),
                 Err(_) => None,
@@ -264,7 +267,7 @@ impl ReplicaView {
                     Some(None) => "unknown",
                     None => "missing",
                 },
-                votes: record.is_some_and(|(record, _)| record.voters().has(slot as usize)),
+                votes: record.is_some_and(|record| record.voters().has(slot as usize)),
                 read: false,
                 read_errors: 0,
                 write_errors: 0,
@@ -287,7 +290,7 @@ impl ReplicaView {
             uuid: group.uuid,
             size: group.size(),
             state: vec!["inactive"],
-            legs: (0..group.slots()).map(leg).collect(),
+            legs: group.slots().iter().filter_map(|slot| u32::try_from(slot).ok()).map(leg).collect(),
             tie_break,
             problem: plan.err().map(|error| error.cause),
             running: None,

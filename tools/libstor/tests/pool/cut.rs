@@ -6,7 +6,7 @@
 use super::rng::Rng;
 use libstor::control::pool::{Changed, PoolCreate, PoolDevice, PoolInfo, PoolStatus, PoolTable, Pools, Transaction};
 use libstor::control::{Answer, Control, Create, Events, Front, Node, ReplicaFacts, Switched, Table};
-use libstor::device::{Access, Content, Device, Host, Number};
+use libstor::device::{Access, Content, Device, Host, Number, Wanted};
 use libstor::engine::Engine;
 use libstor::volume::{Info, Status};
 use libstor::{Bytes, Result, Simulated, Uuid};
@@ -237,8 +237,8 @@ impl Host for Machine {
         let inner = self.kernel.content(device, access)?;
         Ok(Rc::new(Cut { inner, power: self.power.clone() }))
     }
-    fn candidates(&self) -> Vec<PathBuf> {
-        self.kernel.candidates()
+    fn candidates(&self, wanted: Wanted) -> Vec<PathBuf> {
+        self.kernel.candidates(wanted)
     }
     fn signature(&self, device: &Device) -> Result<Option<String>> {
         self.kernel.signature(device)

@@ -108,6 +108,52 @@ pub(crate) enum ReplicaChange {
         /// How much a rebuild takes in a second at most; 0 is as much as there is
         #[arg(long, value_name = "SIZE", value_parser = size::parse)]
         resync_rate: Option<Bytes>,
+        /// Have this device vote, without data, in the place of the one that does; none: have no such device. That is not forgotten
+        #[arg(long, value_name = "DEVICE", conflicts_with_all = ["prefer", "resync_rate"])]
+        tie_break: Option<String>,
+        /// Lose what the tie-break's device holds
+        #[arg(long, requires = "tie_break")]
+        force: bool,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Make a device another leg of an assembled replica; what it holds is lost
+    ///
+    /// It gets a copy while the volume is used, and counts as a leg from the beginning: the replica is degraded until the copy is whole.
+    AddLeg {
+        #[command(flatten)]
+        replica: ReplicaName,
+        device: PathBuf,
+        /// Lose what the device holds
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Take a leg from an assembled replica, whether it is there or not
+    ///
+    /// What makes it a leg is erased, if it is there; its data are not. The last leg that has all of the data is refused.
+    RemoveLeg {
+        #[command(flatten)]
+        replica: ReplicaName,
+        /// Its slot, its device, or its UUID
+        leg: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Put a device in the place of a leg of an assembled replica; what it holds is lost
+    ///
+    /// A leg that is there stays until the device has a copy of everything, for which this waits. Who ends it meanwhile has both, and may run
+    /// `remove-leg` when the copy is whole.
+    ReplaceLeg {
+        #[command(flatten)]
+        replica: ReplicaName,
+        /// The slot, the device, or the UUID of who leaves
+        leg: String,
+        device: PathBuf,
+        /// Lose what the device holds
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         change: Change,
     },

@@ -4,7 +4,7 @@
 
 use super::errno;
 use crate::control::sys;
-use crate::device::{Access, Content, Device, Host, Number, Plain};
+use crate::device::{Access, Content, Device, Host, Number, Plain, Wanted};
 use crate::pool::signature;
 use crate::{Bytes, Error, Kind, Result, Uuid};
 use nix::errno::Errno;
@@ -90,7 +90,7 @@ impl<T: Local> Host for T {
         }
     }
 
-    fn candidates(&self) -> Vec<PathBuf> {
+    fn candidates(&self, wanted: Wanted) -> Vec<PathBuf> {
         let folder = Path::new("/sys/class/block");
         let read = |name: &str, file: &str| fs::read_to_string(folder.join(name).join(file)).unwrap_or_default();
         // There may be thousands of disks: no file is read that cannot be there.
@@ -110,9 +110,9 @@ impl<T: Local> Host for T {
         };
         let full =
             |name: &String| fs::read_to_string(folder.join(name).join("size")).is_ok_and(|size| size.trim() != "0");
-        // What is in a volume is its user's, labels of pools included; a replica is what a disk is to those who use one.
         let of_stor = |name: &String| {
-            name.starts_with("stor")
+            wanted == Wanted::Pools
+                && name.starts_with("stor")
                 && folder.join(name).join("stor").exists()
                 && read(name, "stor/target").trim() != crate::replica::REPLICA
         };

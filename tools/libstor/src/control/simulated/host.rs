@@ -3,7 +3,7 @@
 //! The devices of a simulated kernel.
 
 use super::{Simulated, SimulatedDevice, MAJOR};
-use crate::device::{Access, Content, Device, Host, Number, Plain};
+use crate::device::{Access, Content, Device, Host, Number, Plain, Wanted};
 use crate::{Bytes, Error, Kind, Result, Uuid};
 use nix::errno::Errno;
 use std::path::{Path, PathBuf};
@@ -63,7 +63,7 @@ impl Host for Simulated {
         Ok(Rc::new(content.map_err(|error| Error::new(Kind::Failure, format!("{}: {error}", path.display())))?))
     }
 
-    fn candidates(&self) -> Vec<PathBuf> {
+    fn candidates(&self, _: Wanted) -> Vec<PathBuf> {
         let path = |(index, device): (usize, &SimulatedDevice)| {
             let number = Number { major: MAJOR - 1, minor: index as u32 };
             device.block.then(|| (number, device.path.clone()))

@@ -8,7 +8,7 @@ use crate::control::replica::{LegFacts, ReplicaFacts};
 use crate::control::{Answer, Table};
 use crate::device::{Number, Plain};
 use crate::pool::area::Area;
-use crate::replica::config::Config;
+use crate::replica::config::{Config, Joins};
 use crate::replica::leg::{self, at, Leg};
 use crate::replica::tie_break::{self, TieBreak};
 use crate::{Bytes, Uuid};
@@ -20,6 +20,7 @@ use stor_pure::pure::md::bitmap::{Geometry, Header};
 use stor_pure::pure::md::superblock::Superblock;
 use stor_pure::pure::replica::assemble::{plan, returning, Plan, Recovery, Use};
 use stor_pure::pure::replica::change::Moves;
+use stor_pure::pure::replica::record::{Position, Record};
 use stor_pure::pure::replica::refusal::Refusal;
 use stor_pure::pure::replica::set::{Set, LEGS_MAX, TIE_BREAK};
 
@@ -39,7 +40,15 @@ pub(super) struct Replica {
 /// The members that a table names, in its order.
 struct Members {
     legs: Vec<Leg>,
-    tie_break: Option<TieBreak>,
+    tie_break: Option<Voter>,
+}
+
+/// The tie-break.
+struct Voter {
+    number: Number,
+    uuid: [u8; 16],
+    record: Option<Box<Record>>,
+    position: Position,
 }
 
 /// The lowers, the replica, and events with their values.
@@ -60,7 +69,7 @@ impl Members {
     /// The lower that a member of this UUID is.
     fn lower(&self, uuid: &[u8; 16]) -> Option<u32> {
         let leg = self.legs.iter().position(|leg| leg.superblock.device_uuid == *uuid);
-        let tie_break = self.tie_break.as_ref().filter(|own| own.record.device == *uuid).map(|_| self.legs.len());
+        let tie_break = self.tie_break.as_ref().filter(|own| own.uuid == *uuid).map(|_| self.legs.len());
         leg.or(tie_break).and_then(|index| u32::try_from(index).ok())
     }
 }
@@ -79,7 +88,17 @@ impl State {
             let content = self.open_lower(*number)?;
             if config.tie_break && index + 1 == lowers.len() {
                 let found = tie_break::read(device, &content).map_err(|_| Errno::EIO)?;
-                members.tie_break = Some(found.ok_or(Errno::EILSEQ)?.map_err(|_| Errno::EUCLEAN)?);
+                members.tie_break = Some(match (found, config.joins) {
+                    // It has no record before it joins.
+                    (None, Some(Joins::TieBreak(uuid))) => {
+                        Voter { number: *number, uuid: uuid.into_bytes(), record: None, position: Position::NONE }
+                    }
+                    (found, _) => {
+                        let TieBreak { record, position, .. } =
+                            found.ok_or(Errno::EILSEQ)?.map_err(|_| Errno::EUCLEAN)?;
+                        Voter { number: *number, uuid: record.device, record: Some(record), position }
+                    }
+                });
             } else {
                 members.legs.push(leg::read(device, &content).map_err(|_| Errno::EIO)?.map_err(|_| Errno::EILSEQ)?);
             }
@@ -110,7 +129,9 @@ impl State {
         if first.array() != config.array || first.size() != table.size {
             return Err(Errno::EINVAL);
         }
+        // A reload is a stop and a start, which is left out unless that is what changes the members.
         let running = of.and_then(|volume| volume.replica.as_ref());
+        let running = running.filter(|_| config.joins.is_none() && config.leaves.is_none());
         let used = |leg: &LegFacts| leg.lower.is_none() || leg.state & STOR_LEG_FAILED == 0;
         if let Some(running) = running.filter(|running| lowers == old && running.facts.legs.iter().all(used)) {
             return Ok((lowers, Replica { config, ..running.clone() }, Vec::new()));
@@ -118,7 +139,7 @@ impl State {
         let (plan, failing) = match running {
             None => {
                 let legs: Vec<_> = members.legs.iter().map(Leg::facts).collect();
-                let tie_break = members.tie_break.as_ref().map(|own| &*own.record);
+                let tie_break = members.tie_break.as_ref().and_then(|own| own.record.as_deref());
                 (plan(&legs, tie_break, config.consent()).map_err(why)?, Set::NONE)
             }
             Some(running) => self.going_on(running, &members)?,
@@ -170,7 +191,7 @@ impl State {
         }
         if let Some(own) = &members.tie_break {
             plan.present = plan.present.with(Set::one(TIE_BREAK));
-            if self.gone(own.device.number) {
+            if self.gone(own.number) {
                 failing = failing.with(Set::one(TIE_BREAK));
             }
         }
@@ -202,12 +223,12 @@ impl State {
             }
         }
         if let Some(own) = &members.tie_break {
-            run.add_tie_break(own, self.open_lower(own.device.number)?);
+            run.add_tie_break(own.position, self.open_lower(own.number)?);
         }
         run.writer(config.machine.into_bytes(), self.seconds());
         run.start();
         run.go(self.no_rebuild)?;
-        let mut facts = run.facts(plan);
+        let mut facts = run.facts();
         let before = old.map(|old| &old.facts);
         for leg in &mut facts.legs {
             leg.lower = members.lower(leg.uuid.as_bytes());

@@ -7,7 +7,7 @@ use crate::control::replica::ReplicaFacts;
 use crate::control::Answer;
 use crate::device::{Content, Plain};
 use crate::replica::leg::Leg;
-use crate::replica::tie_break::{TieBreak, PLACES};
+use crate::replica::tie_break::PLACES;
 use crate::{Bytes, Uuid};
 use nix::errno::Errno;
 use std::cell::Cell;
@@ -99,8 +99,8 @@ impl Run {
         Ok(())
     }
 
-    pub(super) fn add_tie_break(&mut self, found: &TieBreak, content: Plain) {
-        let member = Member { content, superblock: None, places: PLACES, position: found.position };
+    pub(super) fn add_tie_break(&mut self, position: Position, content: Plain) {
+        let member = Member { content, superblock: None, places: PLACES, position };
         self.members.insert(TIE_BREAK, member);
     }
 
@@ -219,7 +219,7 @@ impl Run {
     }
 
     /// What the kernel says of it.
-    pub(super) fn facts(&self, plan: &Plan) -> ReplicaFacts {
+    pub(super) fn facts(&self) -> ReplicaFacts {
         let Some(keeper) = &self.keeper else { return ReplicaFacts::default() };
         let (record, intent) = (keeper.record(), &keeper.intent);
         let geometry = intent.geometry();
@@ -244,7 +244,7 @@ impl Run {
                 Some(Stop::NoLeg) => STOR_REPLICA_STOP_NO_LEG,
                 Some(Stop::End) => STOR_REPLICA_STOP_END,
             },
-            slots: plan.slots.len(),
+            slots: keeper.slots().bits(),
             epoch: record.epoch.get(),
             lineage: Uuid::from_bytes(record.lineage),
             events: intent.header().events.get(),
