@@ -14,6 +14,7 @@ use crate::pure::md::bitmap::Header;
 use crate::pure::md::superblock::Superblock;
 use crate::pure::md::PAGE_SECTORS;
 use crate::pure::replica::assemble::{plan_into, Consent, Plan, Recovery};
+use crate::pure::replica::change::Change;
 use crate::pure::replica::intent::Intent;
 use crate::pure::replica::keeper::{Keeper, Step, Stop};
 use crate::pure::replica::rebuild::Cursor;
