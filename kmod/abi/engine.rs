@@ -22,11 +22,13 @@
 //! Everything here is `repr(C)` and carries [`ENGINE_ABI`]: a front refuses any other number, so that a change
 //! of layout or meaning is a change of this number.
 
-use super::uapi::{stor_pool_change, stor_pool_device, stor_pool_facts, stor_pool_item, stor_replica_facts};
+use super::uapi::{
+    stor_pool_change, stor_pool_device, stor_pool_facts, stor_pool_item, stor_replica_facts, stor_replica_verify,
+};
 use core::ffi::{c_int, c_void};
 
 /// Number of this ABI.
-pub const ENGINE_ABI: u32 = 3;
+pub const ENGINE_ABI: u32 = 4;
 
 /// Bytes of a version or target name, with the NUL.
 pub const TEXT: usize = 32;
@@ -165,6 +167,8 @@ pub struct ObjectOps {
     pub settle: Option<unsafe extern "C" fn(context: *mut c_void, range: *mut Deferral, status: u32, lost: u32) -> u32>,
     /// Says how a replica is. EOPNOTSUPP it is none. May sleep. May be missing.
     pub facts: Option<unsafe extern "C" fn(context: *mut c_void, facts: *mut stor_replica_facts) -> c_int>,
+    /// Compares the legs of a replica, as STOR_IOC_REPLICA_VERIFY says. EOPNOTSUPP it is none. May sleep. May be missing.
+    pub verify: Option<unsafe extern "C" fn(context: *mut c_void, ask: *mut stor_replica_verify) -> c_int>,
     /// Settles a request that ended with `status`, a `blk_status_t`. Called in any context. May be missing.
     pub end: Option<unsafe extern "C" fn(context: *mut c_void, status: u32)>,
 }

@@ -72,6 +72,8 @@ pub const STOR_REPLICA_RUNS: u32 = 0;
 pub const STOR_REPLICA_STOP_QUORUM: u32 = 1;
 pub const STOR_REPLICA_STOP_NO_LEG: u32 = 2;
 pub const STOR_REPLICA_STOP_END: u32 = 3;
+pub const STOR_REPLICA_RANGES: u32 = 80;
+pub const STOR_VERIFY_REPAIR: u32 = 1;
 pub const STOR_ENGINE_ACTIVE: u32 = 1;
 pub const STOR_SWITCH_MOVED: u32 = 0;
 pub const STOR_SWITCH_STAYED: u32 = 1;
@@ -123,6 +125,7 @@ pub const STOR_NR_POOL_STATUS: u32 = 16;
 pub const STOR_NR_POOL_CHANGE: u32 = 17;
 pub const STOR_NR_POOL_DEVICE: u32 = 18;
 pub const STOR_NR_REPLICA_STATUS: u32 = 19;
+pub const STOR_NR_REPLICA_VERIFY: u32 = 20;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct stor_header {
@@ -832,6 +835,49 @@ const _: () = {
     ["Offset of field: stor_replica_status::header"][::core::mem::offset_of!(stor_replica_status, header) - 0usize];
     ["Offset of field: stor_replica_status::uuid"][::core::mem::offset_of!(stor_replica_status, uuid) - 16usize];
     ["Offset of field: stor_replica_status::facts"][::core::mem::offset_of!(stor_replica_status, facts) - 32usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_replica_range {
+    pub start: __u64,
+    pub length: __u64,
+    pub legs: __u32,
+    pub repaired: __u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_replica_range"][::core::mem::size_of::<stor_replica_range>() - 24usize];
+    ["Alignment of stor_replica_range"][::core::mem::align_of::<stor_replica_range>() - 8usize];
+    ["Offset of field: stor_replica_range::start"][::core::mem::offset_of!(stor_replica_range, start) - 0usize];
+    ["Offset of field: stor_replica_range::length"][::core::mem::offset_of!(stor_replica_range, length) - 8usize];
+    ["Offset of field: stor_replica_range::legs"][::core::mem::offset_of!(stor_replica_range, legs) - 16usize];
+    ["Offset of field: stor_replica_range::repaired"][::core::mem::offset_of!(stor_replica_range, repaired) - 20usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_replica_verify {
+    pub header: stor_header,
+    pub uuid: [__u8; 16usize],
+    pub start: __u64,
+    pub end: __u64,
+    pub repaired: __u64,
+    pub source: __u32,
+    pub count: __u32,
+    pub range: [stor_replica_range; 80usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_replica_verify"][::core::mem::size_of::<stor_replica_verify>() - 1984usize];
+    ["Alignment of stor_replica_verify"][::core::mem::align_of::<stor_replica_verify>() - 8usize];
+    ["Offset of field: stor_replica_verify::header"][::core::mem::offset_of!(stor_replica_verify, header) - 0usize];
+    ["Offset of field: stor_replica_verify::uuid"][::core::mem::offset_of!(stor_replica_verify, uuid) - 16usize];
+    ["Offset of field: stor_replica_verify::start"][::core::mem::offset_of!(stor_replica_verify, start) - 32usize];
+    ["Offset of field: stor_replica_verify::end"][::core::mem::offset_of!(stor_replica_verify, end) - 40usize];
+    ["Offset of field: stor_replica_verify::repaired"]
+        [::core::mem::offset_of!(stor_replica_verify, repaired) - 48usize];
+    ["Offset of field: stor_replica_verify::source"][::core::mem::offset_of!(stor_replica_verify, source) - 56usize];
+    ["Offset of field: stor_replica_verify::count"][::core::mem::offset_of!(stor_replica_verify, count) - 60usize];
+    ["Offset of field: stor_replica_verify::range"][::core::mem::offset_of!(stor_replica_verify, range) - 64usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

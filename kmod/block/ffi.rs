@@ -3,7 +3,7 @@
 //! What bindgen does not give: the functions of `shim.c`, and constants, whose values `shim.c` asserts.
 
 use kernel::bindings::{
-    bio, blk_mq_tag_set, blk_plug, block_device, delayed_work, gendisk, gfp_t, queue_limits,
+    bio, blk_mq_tag_set, blk_plug, block_device, delayed_work, gendisk, gfp_t, lock_class_key, queue_limits,
     req_flag_bits___REQ_ALLOC_CACHE, req_flag_bits___REQ_FUA, req_flag_bits___REQ_META, req_flag_bits___REQ_NOWAIT,
     req_flag_bits___REQ_POLLED, req_flag_bits___REQ_PREFLUSH, request_queue, wait_queue_head, work_struct,
     workqueue_struct, ___GFP_DIRECT_RECLAIM_BIT, ___GFP_KSWAPD_RECLAIM_BIT,
@@ -43,6 +43,7 @@ pub type WorkFunction = unsafe extern "C" fn(*mut work_struct);
 unsafe extern "C" {
     pub fn stor_this_module() -> *mut kernel::bindings::module;
     pub fn stor_alloc_disk(set: *mut blk_mq_tag_set, limits: *mut queue_limits, data: *mut c_void) -> *mut gendisk;
+    pub fn stor_tag_set_class(set: *mut blk_mq_tag_set, key: *mut lock_class_key);
     pub safe fn stor_online_cpus() -> c_uint;
     pub safe fn stor_noio_save() -> c_uint;
     pub safe fn stor_noio_restore(flags: c_uint);

@@ -7,10 +7,12 @@
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
 #include <linux/ktime.h>
+#include <linux/lockdep.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/smp.h>
+#include <linux/srcu.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 
@@ -40,6 +42,13 @@ struct module *stor_this_module(void)
 struct gendisk *stor_alloc_disk(struct blk_mq_tag_set *set, struct queue_limits *lim, void *data)
 {
 	return blk_mq_alloc_disk(set, lim, data);
+}
+
+void stor_tag_set_class(struct blk_mq_tag_set *set, struct lock_class_key *key)
+{
+#ifdef CONFIG_DEBUG_LOCK_ALLOC
+	lockdep_init_map(&set->srcu->dep_map, "stor_srcu", key, 0);
+#endif
 }
 
 unsigned int stor_online_cpus(void)

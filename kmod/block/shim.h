@@ -9,12 +9,14 @@ struct bio;
 struct blk_mq_tag_set;
 struct block_device;
 struct gendisk;
+struct lock_class_key;
 struct queue_limits;
 struct request_queue;
 struct wait_queue_head;
 
 struct module *stor_this_module(void);
 struct gendisk *stor_alloc_disk(struct blk_mq_tag_set *set, struct queue_limits *lim, void *data);
+void stor_tag_set_class(struct blk_mq_tag_set *set, struct lock_class_key *key);
 unsigned int stor_online_cpus(void);
 unsigned int stor_noio_save(void);
 void stor_noio_restore(unsigned int flags);

@@ -25,6 +25,8 @@ pub struct TagSet<D: Driver> {
     /// Of this disk's flush locks. A flush of ours ends where that of the lower device does, under its lock: with a
     /// class for all disks, lockdep would take that for a deadlock.
     _flush_lock: Pin<KBox<LockClassKey>>,
+    /// Of the SRCU under which requests are handed to this disk, for the same reason: it hands them to the one below under its own.
+    _srcu: Pin<KBox<LockClassKey>>,
     driver: PhantomData<D>,
 }
 
@@ -58,10 +60,13 @@ impl<D: Driver> TagSet<D> {
             ..pin_init::zeroed()
         };
         let set = KBox::new(Opaque::new(set), GFP_KERNEL)?;
+        let srcu = KBox::pin_init(LockClassKey::new_dynamic(), GFP_KERNEL)?;
         // SAFETY: Memory that stays where it is, filled as the function asks for.
         to_result(unsafe { bindings::blk_mq_alloc_tag_set(set.get()) })?;
+        // SAFETY: Just allocated and not in use; the key lives as long as it.
+        unsafe { ffi::stor_tag_set_class(set.get(), srcu.as_ptr()) };
         // INVARIANT: Just allocated.
-        Ok(Self { set, _flush_lock: flush_lock, driver: PhantomData })
+        Ok(Self { set, _flush_lock: flush_lock, _srcu: srcu, driver: PhantomData })
     }
 
     pub(super) fn as_ptr(&self) -> *mut bindings::blk_mq_tag_set {

@@ -8,7 +8,9 @@ use crate::abi::engine::{
     NOTHING, SPREAD, TEXT,
 };
 use crate::abi::errno;
-use crate::abi::uapi::{stor_pool_change, stor_pool_device, stor_pool_facts, stor_pool_item, stor_replica_facts};
+use crate::abi::uapi::{
+    stor_pool_change, stor_pool_device, stor_pool_facts, stor_pool_item, stor_replica_facts, stor_replica_verify,
+};
 use crate::block::deferred::Ask;
 use crate::block::io::Device;
 use crate::block::module::this_module;
@@ -209,6 +211,7 @@ impl<T: Target> Vtable<T> {
         lost: if T::SETTLES { Some(Self::lost) } else { None },
         settle: if T::SETTLES { Some(Self::settle) } else { None },
         facts: Some(Self::facts),
+        verify: Some(Self::verify),
         end: Self::END,
     };
 
@@ -324,6 +327,14 @@ impl<T: Target> Vtable<T> {
     unsafe extern "C" fn facts(context: *mut c_void, facts: *mut stor_replica_facts) -> c_int {
         // SAFETY: By the ABI.
         code(unsafe { Self::target(context).facts(&mut *facts) })
+    }
+
+    /// # Safety
+    ///
+    /// As the ABI says of `verify`.
+    unsafe extern "C" fn verify(context: *mut c_void, ask: *mut stor_replica_verify) -> c_int {
+        // SAFETY: By the ABI.
+        code(unsafe { Self::target(context).verify(&mut *ask) })
     }
 
     /// # Safety

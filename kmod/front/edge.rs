@@ -253,6 +253,13 @@ impl Object {
         to_result(unsafe { ask(self.context, facts) })
     }
 
+    /// Compares the legs of a replica.
+    pub fn verify(&self, ask: &mut uapi::stor_replica_verify) -> Result {
+        let Some(verify) = self.table.verify else { return Err(errno::EOPNOTSUPP.into()) };
+        // SAFETY: By the type invariant.
+        to_result(unsafe { verify(self.context, ask) })
+    }
+
     /// Takes a new size and configuration while requests are live; whether it could.
     pub fn change(&self, config: &ObjectConfig) -> Result<bool> {
         let Some(change) = self.table.change else { return Ok(false) };
@@ -589,6 +596,7 @@ mod tests {
         lost: None,
         settle: None,
         facts: None,
+        verify: None,
         end: None,
     };
 

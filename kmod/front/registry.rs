@@ -448,6 +448,11 @@ impl State {
         self.find(uuid)?.disk.with_live(|live| live.object.as_ref().ok_or(ENODEV)?.facts(facts))
     }
 
+    /// Compares the legs of a replica. EOPNOTSUPP it is none, ENODEV no engine drives it.
+    pub fn replica_verify(&self, uuid: &[u8; 16], ask: &mut uapi::stor_replica_verify) -> Result {
+        self.find(uuid)?.disk.with_live(|live| live.object.as_ref().ok_or(ENODEV)?.verify(ask))
+    }
+
     /// EBUSY if I/O to these devices would wait for the state lock, because a volume that they are is suspended.
     pub fn check_awake(&self, lowers: &LowerSet) -> Result {
         let mut pending = KVec::new();

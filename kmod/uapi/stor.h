@@ -546,6 +546,36 @@ struct stor_replica_status {
 	struct stor_replica_facts facts;	/* out */
 };
 
+/* A range of a replica in which legs differ. */
+struct stor_replica_range {
+	__u64 start;			/* bytes */
+	__u64 length;
+	__u32 legs;			/* slots that have something else than the first leg that was read, a bit for each */
+	__u32 repaired;			/* not 0: all have the same now */
+};
+
+#define STOR_REPLICA_RANGES	80
+
+/*
+ * STOR_IOC_REPLICA_VERIFY compares the legs that are in sync from `start` up to `end`, a part of it in a call: where
+ * it got to is in `start` afterwards. Nobody can write to a range while it is compared; EAGAIN somebody writes there
+ * now. With STOR_VERIFY_REPAIR, what most of them have is written to the others, or what the leg in slot `source` has.
+ * EINVAL `start` or `end` is no multiple of 4096 (or the size), ENXIO no volume has that UUID, or that leg is not in sync,
+ * EOPNOTSUPP the volume is no replica, EIO no leg can be read, ENODEV it is dead.
+ */
+#define STOR_VERIFY_REPAIR	(1U << 0)
+
+struct stor_replica_verify {
+	struct stor_header header;
+	__u8 uuid[STOR_UUID_LEN];
+	__u64 start;			/* bytes; out: up to there it is compared */
+	__u64 end;			/* bytes */
+	__u64 repaired;			/* out: bytes that were made equal */
+	__u32 source;			/* slot, or STOR_REPLICA_ANY: what most have */
+	__u32 count;			/* out: of range */
+	struct stor_replica_range range[STOR_REPLICA_RANGES];	/* out */
+};
+
 #define STOR_ENGINE_ACTIVE	(1U << 0)	/* new volumes start on it */
 
 struct stor_engine_info {
@@ -654,6 +684,7 @@ struct stor_event {
 #define STOR_NR_POOL_CHANGE	17
 #define STOR_NR_POOL_DEVICE	18
 #define STOR_NR_REPLICA_STATUS	19
+#define STOR_NR_REPLICA_VERIFY	20
 
 #define STOR_IOC_VERSION	_IOWR(STOR_IOC_MAGIC, STOR_NR_VERSION, struct stor_version)
 #define STOR_IOC_CREATE		_IOWR(STOR_IOC_MAGIC, STOR_NR_CREATE, struct stor_create)
@@ -675,5 +706,6 @@ struct stor_event {
 #define STOR_IOC_POOL_CHANGE	_IOWR(STOR_IOC_MAGIC, STOR_NR_POOL_CHANGE, struct stor_pool_change)
 #define STOR_IOC_POOL_DEVICE	_IOWR(STOR_IOC_MAGIC, STOR_NR_POOL_DEVICE, struct stor_pool_device)
 #define STOR_IOC_REPLICA_STATUS	_IOWR(STOR_IOC_MAGIC, STOR_NR_REPLICA_STATUS, struct stor_replica_status)
+#define STOR_IOC_REPLICA_VERIFY	_IOWR(STOR_IOC_MAGIC, STOR_NR_REPLICA_VERIFY, struct stor_replica_verify)
 
 #endif /* _UAPI_STOR_H */

@@ -10,7 +10,9 @@ pub mod thin;
 
 use super::edge::{pool_of, table_of, Listener, Prepare, PreparePool};
 use crate::abi::engine::{Op, Piece, SPREAD_MAX};
-use crate::abi::uapi::{stor_pool_change, stor_pool_device, stor_pool_facts, stor_pool_item, stor_replica_facts};
+use crate::abi::uapi::{
+    stor_pool_change, stor_pool_device, stor_pool_facts, stor_pool_item, stor_replica_facts, stor_replica_verify,
+};
 use crate::block::deferred::Ask;
 use crate::block::io::Device;
 use crate::block::status::Status;
@@ -126,6 +128,11 @@ pub trait Target: Sized + Send + Sync + 'static {
 
     /// Says how a replica is.
     fn facts(&self, _facts: &mut stor_replica_facts) -> Result {
+        Err(crate::abi::errno::EOPNOTSUPP.into())
+    }
+
+    /// Compares the legs of a replica.
+    fn verify(&self, _ask: &mut stor_replica_verify) -> Result {
         Err(crate::abi::errno::EOPNOTSUPP.into())
     }
 

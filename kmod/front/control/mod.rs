@@ -65,7 +65,8 @@ arguments!(
     stor_pool_status,
     stor_pool_change,
     stor_pool_device,
-    stor_replica_status
+    stor_replica_status,
+    stor_replica_verify
 );
 
 impl From<HeaderError> for Error {
@@ -225,6 +226,7 @@ fn dispatch(front: &'static Front, call: &Call) -> Result {
         uapi::STOR_NR_POOL_CHANGE => pool::change,
         uapi::STOR_NR_POOL_DEVICE => pool::device,
         uapi::STOR_NR_REPLICA_STATUS => volume::replica_status,
+        uapi::STOR_NR_REPLICA_VERIFY => volume::replica_verify,
         _ => return Err(ENOTTY),
     };
     run(front, call)

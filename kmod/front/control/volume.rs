@@ -174,3 +174,10 @@ pub(super) fn replica_status(front: &'static Front, call: &Call) -> Result {
     front.lock().replica_facts(uuid, facts)?;
     call.write(&*argument)
 }
+
+pub(super) fn replica_verify(front: &'static Front, call: &Call) -> Result {
+    let mut argument = call.large::<uapi::stor_replica_verify>(uapi::STOR_VERIFY_REPAIR)?;
+    let uuid = argument.uuid;
+    front.lock().replica_verify(&uuid, &mut argument)?;
+    call.write(&*argument)
+}

@@ -4,9 +4,12 @@
 
 use crate::args::{Replica, ReplicaChange};
 use crate::print::Printer;
+use crate::progress::Shown;
 use crate::{connect, Stop};
-use libstor::replica::{Assemble, NewReplica, ReplicaChange as Answer};
-use libstor::{Error, Kind, Result};
+use libstor::metadata::Progress;
+use libstor::replica::{Assemble, NewReplica, ReplicaChange as Answer, Verify};
+use libstor::size::Iec;
+use libstor::{Bytes, Error, Kind, Result};
 use std::path::Path;
 
 pub(crate) fn replica(request: &Replica, printer: &mut Printer<'_>) -> std::result::Result<(), Stop> {
@@ -17,6 +20,24 @@ pub(crate) fn replica(request: &Replica, printer: &mut Printer<'_>) -> std::resu
             printer.replica_states(&connect(false)?.replica_states(replica.as_deref())?)?;
         }
         Replica::Scan { devices } => printer.found_legs(&connect(false)?.scan_replicas(devices)?)?,
+        Replica::Verify { replica, start, length, repair, from, progress: no } => {
+            let how = Verify { start: *start, length: *length, repair: *repair, from: from.clone() };
+            let progress = Progress::default();
+            let shown = Shown::new(&progress, no.no_progress || printer.json, false);
+            let found = connect(false)?.verify_replica(&replica.replica, &how, &progress)?;
+            drop(shown);
+            printer.comparison(&found)?;
+            if found.repaired < found.different {
+                let left = Bytes(found.different.0 - found.repaired.0);
+                let help = match (*repair, found.slots.len()) {
+                    (true, _) => "say whose data is wanted: --repair --from LEG",
+                    (false, 2) => "make them equal: --repair --from LEG",
+                    (false, _) => "make them equal: --repair",
+                };
+                let what = format!("the legs of replica {} differ in {}, see above", found.replica, Iec(left));
+                return Err(Error::new(Kind::Failure, what).help(help).into());
+            }
+        }
         Replica::Change(request) => printer.replica_change(&change(request)?)?,
     }
     Ok(())
@@ -67,9 +88,14 @@ fn change(request: &ReplicaChange) -> Result<Answer> {
             connect(change.dry_run)?.add_leg(&replica.replica, device, *force)
         }
         ReplicaChange::RemoveLeg { replica, leg, change } => connect(change.dry_run)?.remove_leg(&replica.replica, leg),
+        ReplicaChange::Resync { replica, leg, change } => connect(change.dry_run)?.resync_leg(&replica.replica, leg),
+        ReplicaChange::Resolve { replica, leg, change } => {
+            connect(change.dry_run)?.resolve_replica(&replica.replica, leg)
+        }
         ReplicaChange::ReplaceLeg { replica, leg, device, force, change } => {
-            let mut wait = |time, _: &_| std::thread::sleep(time);
-            connect(change.dry_run)?.replace_leg(&replica.replica, leg, device, *force, &mut wait)
+            let progress = Progress::default();
+            let _shown = Shown::new(&progress, false, false);
+            connect(change.dry_run)?.replace_leg(&replica.replica, leg, device, *force, &progress)
         }
     }
 }

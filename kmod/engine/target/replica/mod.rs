@@ -6,6 +6,7 @@
 //! - [`view`], [`words`], [`range`]: what the I/O path looks at: who gets what, which chunks may be written to, who writes where
 //! - [`state`], [`worker`]: everything else: the keeper, one step after the other; requests that wait; what is copied
 //! - [`member`]: what is on the members
+//! - [`verify`]: whether the legs are equal
 //!
 //! # A write
 //!
@@ -15,7 +16,7 @@
 //!
 //! # Locks, outermost first
 //!
-//! 1. the desk: what the worker writes from. Only one task works at a time: the worker, or `load` and `close`.
+//! 1. the desk: what the worker writes from. Only one task works at a time: the worker, `load` and `close`, or who verifies.
 //! 2. the state. Not held across I/O.
 //!
 //! The I/O path takes none.
@@ -24,6 +25,7 @@ mod facts;
 mod member;
 mod range;
 mod state;
+mod verify;
 mod view;
 mod words;
 mod worker;
@@ -32,7 +34,7 @@ use super::epoch::Epoch;
 use super::{Config, Flush, Lower, Mapped, NoPool, Settled, Target};
 use crate::abi::engine::{Op, Piece, SPREAD_MAX};
 use crate::abi::errno;
-use crate::abi::uapi::{self, stor_replica_config, stor_replica_facts};
+use crate::abi::uapi::{self, stor_replica_config, stor_replica_facts, stor_replica_verify};
 use crate::block::deferred::{Ask, Deferred, DeferredStack};
 use crate::block::noio::NoIo;
 use crate::block::status::Status;
@@ -91,6 +93,8 @@ struct Shared {
     /// Bytes a second.
     resync_rate: u64,
     geometry: Geometry,
+    /// Bytes.
+    size: u64,
     words: SharedWords,
     ranges: Ranges,
     view: View,
@@ -180,6 +184,7 @@ impl Shared {
             resync_rate: head.resync_rate,
             words: SharedWords::new(geometry.chunks())?,
             geometry,
+            size: config.size,
             ranges: Ranges::new()?,
             view: View::new(),
             epoch: Epoch::new()?,
@@ -385,6 +390,13 @@ impl Target for Replica {
     fn facts(&self, facts: &mut stor_replica_facts) -> Result {
         self.shared.facts(facts);
         Ok(())
+    }
+
+    fn verify(&self, ask: &mut stor_replica_verify) -> Result {
+        let _noio = NoIo::enter();
+        let verified = self.shared.verify(ask);
+        self.job.schedule();
+        verified
     }
 }
 

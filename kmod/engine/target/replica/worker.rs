@@ -26,8 +26,8 @@ use kernel::sync::atomic::{ordering::Full, ordering::Relaxed};
 use kernel::sync::Arc;
 
 /// Sectors that are copied in one piece, and pieces at the same time.
-const COPY: u64 = 128;
-const COPIES: usize = 4;
+pub(super) const COPY: u64 = 128;
+pub(super) const COPIES: usize = 4;
 /// Nanoseconds.
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
@@ -52,12 +52,12 @@ impl Run for Keep {
 
 /// What it writes from.
 pub(super) struct Desk {
-    bios: Bios,
+    pub(super) bios: Bios,
     page: Frame,
     pages: Pages,
-    buffers: KVec<KVec<u8>>,
+    pub(super) buffers: KVec<KVec<u8>>,
     /// To see what a leg has already.
-    there: KVec<u8>,
+    pub(super) there: KVec<u8>,
 }
 
 impl Desk {
@@ -364,7 +364,7 @@ impl Shared {
     }
 
     /// Gives back a range. Who has waited for it goes on, whenever the next copy is due.
-    fn unlock(&self, sector: u64, sectors: u64) {
+    pub(super) fn unlock(&self, sector: u64, sectors: u64) {
         self.ranges.unlock(sector, sectors);
         self.busy.take().retry();
     }
@@ -424,7 +424,7 @@ impl Shared {
     }
 
     /// The device with this number, and where the volume's sector is on it.
-    fn place(&self, lower: u32, sector: u64) -> Option<(Device, u64)> {
+    pub(super) fn place(&self, lower: u32, sector: u64) -> Option<(Device, u64)> {
         let start = self.starts.get(lower as usize)?.load(Relaxed);
         Some((self.lowers.get(lower as usize)?.device, start.wrapping_add(sector)))
     }
@@ -436,7 +436,7 @@ fn milliseconds(nanoseconds: u64) -> u32 {
 }
 
 /// A range in pieces of a buffer's length.
-fn parts(sector: u64, sectors: u64) -> impl Iterator<Item = (u64, u64)> {
+pub(super) fn parts(sector: u64, sectors: u64) -> impl Iterator<Item = (u64, u64)> {
     let count = sectors.div_ceil(COPY);
     (0..count).map(move |number| {
         let begin = number.wrapping_mul(COPY);

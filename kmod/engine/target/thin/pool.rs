@@ -153,7 +153,13 @@ fn open_later(layout: &Arc<Layout>, read_only: bool) -> Result<KBox<Pool<KernelS
     })?;
     let options = Options { frames: FRAMES, streams: STREAMS, passdown };
     let store = KernelStore::new(layout.clone())?;
-    match Pool::closed(store, options, read_only) {
+    boxed(Pool::closed(store, options, read_only))
+}
+
+/// Its frame has what would be too much in another one.
+#[inline(never)]
+fn boxed(pool: core::result::Result<Pool<KernelStore>, Refusal>) -> Result<KBox<Pool<KernelStore>>> {
+    match pool {
         Ok(pool) => Ok(KBox::new(pool, GFP_KERNEL)?),
         Err(refusal) => Err(errno_of(&refusal)),
     }

@@ -7,11 +7,12 @@
 use super::machine::host::Local;
 use super::pool::{Changed, PoolCreate, PoolDevice, PoolInfo, PoolStatus, PoolTable, Pools, Transaction};
 use super::{
-    mapper, Answer, Control, Create, Events, Front, Machine, Mapper, Node, ReplicaFacts, Switched, System, Table,
+    mapper, Answer, Control, Create, Events, Front, Machine, Mapper, Node, Repair, ReplicaFacts, Switched, System,
+    Table, Verified,
 };
 use crate::engine::Engine;
 use crate::volume::{Info, Status};
-use crate::{Kind, Result, Uuid};
+use crate::{Bytes, Kind, Result, Uuid};
 
 /// Both of them.
 struct Both {
@@ -104,6 +105,10 @@ impl Control for Both {
 
     fn replica_status(&self, uuid: Uuid) -> Answer<ReplicaFacts> {
         self.of(uuid).replica_status(uuid)
+    }
+
+    fn replica_verify(&self, uuid: Uuid, range: (Bytes, Bytes), repair: Repair) -> Answer<Verified> {
+        self.of(uuid).replica_verify(uuid, range, repair)
     }
 
     fn engine_list(&self) -> Answer<Vec<Engine>> {

@@ -18,7 +18,7 @@ pub use both::local;
 pub use machine::Machine;
 pub use mapper::Mapper;
 pub use pool::Pools;
-pub use replica::ReplicaFacts;
+pub use replica::{Repair, ReplicaFacts, Verified};
 pub use simulated::Simulated;
 
 use crate::device::{Device, Host, Number};
@@ -124,6 +124,8 @@ pub trait Control {
     fn rename(&self, uuid: Uuid, name: &str) -> Answer<()>;
     /// `STOR_IOC_REPLICA_STATUS`
     fn replica_status(&self, uuid: Uuid) -> Answer<ReplicaFacts>;
+    /// `STOR_IOC_REPLICA_VERIFY`, from the first byte up to the second.
+    fn replica_verify(&self, uuid: Uuid, range: (Bytes, Bytes), repair: Repair) -> Answer<Verified>;
     /// `STOR_IOC_ENGINE_LIST`
     fn engine_list(&self) -> Answer<Vec<Engine>>;
     /// `STOR_IOC_ENGINE_SWITCH`: the call's own answer, and what it tells of each volume either way.

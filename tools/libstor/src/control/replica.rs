@@ -22,6 +22,42 @@ pub struct LegFacts {
     pub repaired: u64,
 }
 
+/// A range of a replica in which legs differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range {
+    /// Where it begins.
+    #[serde(with = "crate::linear::raw")]
+    pub start: Bytes,
+    /// How long it is.
+    #[serde(with = "crate::linear::raw")]
+    pub length: Bytes,
+    /// Slots that have something else than the first leg that was read, a bit for each.
+    pub legs: u32,
+    /// All have the same now.
+    #[serde(default)]
+    pub repaired: bool,
+}
+
+/// What is done where legs differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repair {
+    /// Nothing.
+    No,
+    /// All get what most of them have.
+    Majority,
+    /// All get what the leg in this slot has.
+    From(u32),
+}
+
+/// What `STOR_IOC_REPLICA_VERIFY` answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Up to there it is compared.
+    pub position: Bytes,
+    /// Where legs differ.
+    pub ranges: Vec<Range>,
+}
+
 /// What a replica says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplicaFacts {

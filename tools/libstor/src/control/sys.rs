@@ -34,6 +34,7 @@ mod raw {
     ioctl_readwrite!(pool_change, MAGIC, STOR_NR_POOL_CHANGE, stor_pool_change);
     ioctl_readwrite!(pool_device, MAGIC, STOR_NR_POOL_DEVICE, stor_pool_device);
     ioctl_readwrite!(replica_status, MAGIC, STOR_NR_REPLICA_STATUS, stor_replica_status);
+    ioctl_readwrite!(replica_verify, MAGIC, STOR_NR_REPLICA_VERIFY, stor_replica_verify);
     // linux/fs.h. The first two are misnumbered there for good: the kernel writes an int.
     ioctl_read_bad!(block_read_only, nix::request_code_none!(0x12, 94), c_int);
     ioctl_read_bad!(block_logical_size, nix::request_code_none!(0x12, 104), c_int);
@@ -75,6 +76,7 @@ plain! {
     pool_remove: stor_volume_ref;
     pool_device: stor_pool_device;
     replica_status: stor_replica_status;
+    replica_verify: stor_replica_verify;
 }
 
 pub(super) fn create(file: &File, argument: &mut stor_create, lowers: &[stor_lower], config: &[u8]) -> Answer {

@@ -27,11 +27,11 @@ impl Progress {
         Some(Bytes(self.0.total.load(Ordering::Relaxed))).filter(|total| total.0 > 0)
     }
 
-    pub(super) fn add(&self, bytes: u64) {
+    pub(crate) fn add(&self, bytes: u64) {
         self.0.read.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn expect(&self, bytes: u64) {
+    pub(crate) fn expect(&self, bytes: u64) {
         self.0.total.store(bytes, Ordering::Relaxed);
     }
 }

@@ -47,6 +47,22 @@ impl Stor {
         self.try_assemble(name, how).context(|| format!("cannot assemble replica {name}"))
     }
 
+    /// Starts a replica whose members have gone on without each other from what one of them has.
+    pub fn resolve_replica(&self, name: &str, leg: &Path) -> Result<ReplicaChange> {
+        let resolve = || {
+            let group = scan(self.system.as_ref(), &[])?.find(name)?;
+            if self.running_or_none(name)?.is_some() || group.plan(Consent::Safe).is_ok() {
+                return Err(Error::new(
+                    Kind::Unfit,
+                    "there is nothing to resolve: nobody has gone on without the others",
+                )
+                .help(format!("see 'storctl replica show {name}'")));
+            }
+            self.try_assemble(name, &Assemble { force: Some(leg.to_path_buf()), ..Assemble::default() })
+        };
+        resolve().context(|| format!("cannot resolve replica {name}"))
+    }
+
     fn try_assemble(&self, name: &str, how: &Assemble) -> Result<ReplicaChange> {
         let mut found = scan(self.system.as_ref(), &how.devices)?;
         let troubles = std::mem::take(&mut found.troubles);

@@ -13,6 +13,7 @@ use crate::control::replica::{LegFacts, ReplicaFacts};
 use crate::control::Table;
 use crate::device::{Access, Device};
 use crate::error::Context;
+use crate::metadata::Progress;
 use crate::size::Iec;
 use crate::volume::{Info, Lower, Status};
 use crate::{Bytes, Error, Kind, Result, Stor, Uuid};
@@ -26,13 +27,13 @@ use stor_pure::pure::replica::set::TIE_BREAK;
 /// How often it is looked whether a leg is in sync.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// A replica that runs, as it is before a change.
-struct Before {
-    info: Info,
+/// A replica that runs, as it is before something is done to it.
+pub(super) struct Before {
+    pub(super) info: Info,
     status: Status,
-    facts: ReplicaFacts,
+    pub(super) facts: ReplicaFacts,
     /// Legs that can be read.
-    legs: Vec<Leg>,
+    pub(super) legs: Vec<Leg>,
 }
 
 /// A leg that is to leave.
@@ -44,7 +45,7 @@ struct Leaving {
 }
 
 impl Before {
-    fn lower(&self, leg: &LegFacts) -> Option<&Lower> {
+    pub(super) fn lower(&self, leg: &LegFacts) -> Option<&Lower> {
         self.status.lowers.get(leg.lower? as usize)
     }
 
@@ -85,17 +86,17 @@ impl Stor {
         remove().context(|| format!("cannot remove a leg of replica {name}"))
     }
 
-    /// Puts a device in the place of a leg. If the leg is there, it leaves when the new one is in sync; until then `wait` is told how far that is,
-    /// and sleeps.
+    /// Puts a device in the place of a leg. If the leg is there, it leaves when the new one is in sync; until then
+    /// `progress` tells how far that is.
     pub fn replace_leg(
         &self,
         name: &str,
         leg: &str,
         device: &Path,
         force: bool,
-        wait: &mut dyn FnMut(Duration, &ReplicaFacts),
+        progress: &Progress,
     ) -> Result<ReplicaChange> {
-        let mut replace = || {
+        let replace = || {
             let before = self.before(name)?;
             let leaving = self.leaving(&before, leg)?;
             if !is_attached(&leaving.facts) {
@@ -104,7 +105,7 @@ impl Stor {
             }
             let mut text = self.join(&before, device, force, None)?;
             if !self.dry_run {
-                self.until_in_sync(&before, device, wait)?;
+                self.until_in_sync(&before, device, progress)?;
             }
             let before = self.before(name)?;
             text = match self.dry_run {
@@ -114,6 +115,30 @@ impl Stor {
             self.changed(&before.info, text)
         };
         replace().context(|| format!("cannot replace a leg of replica {name}"))
+    }
+
+    /// Copies everything to a leg anew: it leaves, and joins again.
+    pub fn resync_leg(&self, name: &str, leg: &str) -> Result<ReplicaChange> {
+        let resync = || {
+            let before = self.before(name)?;
+            let leaving = self.leaving(&before, leg)?;
+            let lower = before.lower(&leaving.facts).filter(|lower| !lower.gone);
+            let Some(lower) = lower.filter(|_| is_attached(&leaving.facts)) else {
+                return Err(Error::new(Kind::Unfit, format!("{} is not there", leaving.name))
+                    .help("attach it and assemble the replica; or put another one in its place: replace-leg"));
+            };
+            if self.dry_run {
+                // What cannot be is refused as it would be.
+                self.leave(&before, &leaving)?;
+                let text = format!("all would be copied to {} anew", leaving.name);
+                return self.changed(&before.info, text);
+            }
+            let path = self.system.find(lower.number, &lower.disk)?.path;
+            self.leave(&before, &leaving)?;
+            self.join(&self.before(name)?, &path, false, None)?;
+            self.changed(&before.info, format!("all is copied to {} anew", leaving.name))
+        };
+        resync().context(|| format!("cannot resync a leg of replica {name}"))
     }
 
     /// Makes a device the tie-break of a replica that runs, in the place of the one that it has; or takes that away.
@@ -132,7 +157,7 @@ impl Stor {
         Ok(ReplicaChange { changed: true, dry_run: self.dry_run, replica: self.view_running(info).ok(), text })
     }
 
-    fn before(&self, name: &str) -> Result<Before> {
+    pub(super) fn before(&self, name: &str) -> Result<Before> {
         let info = self.running(name)?;
         let status = self.system.status(info.uuid)?;
         let facts = self.system.replica_status(info.uuid)?;
@@ -173,6 +198,11 @@ impl Stor {
             None => format!("the missing leg of slot {slot}"),
         };
         Ok(Leaving { slot, facts: *facts, name })
+    }
+
+    /// The slot of a leg that a user names.
+    pub(super) fn member(&self, before: &Before, name: &str) -> Result<u32> {
+        Ok(u32::try_from(self.leaving(before, name)?.slot).unwrap_or(u32::MAX))
     }
 
     /// A device joins; if another leg is gone for good, in its place. What was done, or would be.
@@ -338,8 +368,9 @@ impl Stor {
     }
 
     /// Waits until a leg that has joined is in sync.
-    fn until_in_sync(&self, before: &Before, path: &Path, wait: &mut dyn FnMut(Duration, &ReplicaFacts)) -> Result<()> {
+    fn until_in_sync(&self, before: &Before, path: &Path, progress: &Progress) -> Result<()> {
         let number = self.system.number(path)?;
+        progress.expect(before.info.size.0);
         loop {
             let status = self.system.status(before.info.uuid)?;
             let facts = self.system.replica_status(before.info.uuid)?;
@@ -356,7 +387,8 @@ impl Stor {
             if leg.state & STOR_LEG_SOURCE != 0 {
                 return Ok(());
             }
-            wait(LOOK, &facts);
+            progress.add(facts.position.0.saturating_sub(progress.read().0));
+            std::thread::sleep(LOOK);
         }
     }
 }

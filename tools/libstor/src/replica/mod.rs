@@ -10,6 +10,7 @@
 //! - [`scan`], [`refuse`]: found, put together, planned, refused
 //! - [`create`], [`draft`], [`assemble`], [`activate`], [`rejoin`], [`change`]: what is done
 //! - [`members`], [`spare`]: who comes and goes
+//! - [`verify`]: whether the legs are equal
 //! - [`list`], [`view`]: what is shown
 
 mod activate;
@@ -26,10 +27,12 @@ mod rejoin;
 pub(crate) mod scan;
 mod spare;
 pub(crate) mod tie_break;
+mod verify;
 mod view;
 
 pub use assemble::Assemble;
 pub use create::NewReplica;
+pub use verify::{Checksum, Comparison, Difference, Verify};
 pub(crate) use view::stop_word;
 pub use view::{FoundLeg, LegView, ReplicaChange, ReplicaView, Running};
 

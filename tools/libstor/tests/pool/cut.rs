@@ -5,7 +5,7 @@
 
 use super::rng::Rng;
 use libstor::control::pool::{Changed, PoolCreate, PoolDevice, PoolInfo, PoolStatus, PoolTable, Pools, Transaction};
-use libstor::control::{Answer, Control, Create, Events, Front, Node, ReplicaFacts, Switched, Table};
+use libstor::control::{Answer, Control, Create, Events, Front, Node, Repair, ReplicaFacts, Switched, Table, Verified};
 use libstor::device::{Access, Content, Device, Host, Number, Wanted};
 use libstor::engine::Engine;
 use libstor::volume::{Info, Status};
@@ -175,6 +175,9 @@ impl Control for Machine {
     }
     fn replica_status(&self, uuid: Uuid) -> Answer<ReplicaFacts> {
         self.look(|| self.kernel.replica_status(uuid))
+    }
+    fn replica_verify(&self, uuid: Uuid, range: (Bytes, Bytes), repair: Repair) -> Answer<Verified> {
+        self.look(|| self.kernel.replica_verify(uuid, range, repair))
     }
     fn engine_list(&self) -> Answer<Vec<Engine>> {
         self.look(|| self.kernel.engine_list())

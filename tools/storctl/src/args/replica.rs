@@ -2,7 +2,7 @@
 
 //! What can be typed about replicas.
 
-use super::Change;
+use super::{Change, NoProgress};
 use clap::{Args, Subcommand};
 use libstor::{size, Bytes, Uuid};
 use std::path::PathBuf;
@@ -27,6 +27,28 @@ pub(crate) enum Replica {
         /// Where to look; on all block devices if not given
         #[arg(value_name = "DEVICE")]
         devices: Vec<PathBuf>,
+    },
+    /// Compare the legs of an assembled replica while it is used; with --repair, make them equal
+    ///
+    /// Nobody can write to a range while it is compared. Without --from what most legs have is written to the others; with two legs somebody
+    /// has to say which. Differences that stay are an error. Where data was discarded, devices that do not say what is read then may differ.
+    Verify {
+        #[command(flatten)]
+        replica: ReplicaName,
+        /// Where it begins
+        #[arg(long, default_value = "0", value_parser = size::parse)]
+        start: Bytes,
+        /// How much of it; up to the end if not given
+        #[arg(long, value_parser = size::parse)]
+        length: Option<Bytes>,
+        /// Make the legs equal
+        #[arg(long)]
+        repair: bool,
+        /// What this leg has is wanted: its slot, its device, or its UUID
+        #[arg(long, value_name = "LEG", requires = "repair")]
+        from: Option<String>,
+        #[command(flatten)]
+        progress: NoProgress,
     },
     #[command(flatten)]
     Change(ReplicaChange),
@@ -138,6 +160,28 @@ pub(crate) enum ReplicaChange {
         replica: ReplicaName,
         /// Its slot, its device, or its UUID
         leg: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Copy everything to a leg of an assembled replica anew
+    ///
+    /// It leaves and joins again, so it votes only when the copy is whole.
+    Resync {
+        #[command(flatten)]
+        replica: ReplicaName,
+        /// Its slot, its device, or its UUID
+        leg: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Decide whose data is wanted when two sides of a replica have gone on without each other
+    ///
+    /// It is assembled from what that leg has. What only the others have is lost: without --dry-run there is no way back.
+    Resolve {
+        #[command(flatten)]
+        replica: ReplicaName,
+        /// The leg whose data is wanted
+        leg: PathBuf,
         #[command(flatten)]
         change: Change,
     },

@@ -5,7 +5,7 @@
 use super::Printer;
 use crate::table::{self, Align::*};
 use libstor::linear::exact;
-use libstor::replica::{FoundLeg, LegView, ReplicaChange, ReplicaView, Running};
+use libstor::replica::{Comparison, Difference, FoundLeg, LegView, ReplicaChange, ReplicaView, Running};
 use libstor::size::Iec;
 use libstor::{Bytes, Uuid};
 use serde::Serialize;
@@ -197,6 +197,38 @@ impl Printer<'_> {
             }
         }
         Ok(())
+    }
+
+    pub(crate) fn comparison(&mut self, found: &Comparison) -> io::Result<()> {
+        if self.json {
+            return self.document(found);
+        }
+        let list = |slots: &[u32]| slots.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        let heads = [("START", Right), ("LENGTH", Right), ("DIFFER", Left), ("REPAIRED", Left), ("CRC32C", Left)];
+        let row = |range: &Difference| {
+            let sums: Vec<_> = range.checksums.iter().map(|sum| format!("{}:{}", sum.slot, sum.crc32c)).collect();
+            [
+                range.start.0.to_string(),
+                range.length.0.to_string(),
+                list(&range.slots),
+                yes(range.repaired),
+                if sums.is_empty() { "-".into() } else { sums.join(" ") },
+            ]
+        };
+        if !found.ranges.is_empty() {
+            table::write(self.out, heads, &found.ranges.iter().map(row).collect::<Vec<_>>())?;
+        }
+        let (compared, slots) = (Iec(found.compared), list(&found.slots));
+        match found.different.0 {
+            0 => writeln!(self.out, "replica {}: {compared} compared on slots {slots}, all equal", found.replica),
+            _ => writeln!(
+                self.out,
+                "replica {}: {compared} compared on slots {slots}, {} different, {} of it repaired",
+                found.replica,
+                Iec(found.different),
+                Iec(found.repaired)
+            ),
+        }
     }
 
     pub(crate) fn found_legs(&mut self, found: &[FoundLeg]) -> io::Result<()> {

@@ -6,7 +6,7 @@ pub(super) mod host;
 mod pool;
 mod replica;
 
-use super::{sys, Answer, Control, Create, Events, Front, Node, ReplicaFacts, Switched, Table};
+use super::{sys, Answer, Control, Create, Events, Front, Node, Repair, ReplicaFacts, Switched, Table, Verified};
 use crate::device::{Device, Number};
 use crate::engine::Engine;
 use crate::event::Event;
@@ -226,6 +226,10 @@ impl Control for Machine {
 
     fn replica_status(&self, uuid: Uuid) -> Answer<ReplicaFacts> {
         replica::status(&self.control, uuid)
+    }
+
+    fn replica_verify(&self, uuid: Uuid, range: (Bytes, Bytes), repair: Repair) -> Answer<Verified> {
+        replica::verify(&self.control, uuid, range, repair)
     }
 
     fn engine_list(&self) -> Answer<Vec<Engine>> {

@@ -3,7 +3,7 @@
 //! What this machine's kernel says of a replica.
 
 use super::header;
-use crate::control::replica::{LegFacts, ReplicaFacts};
+use crate::control::replica::{LegFacts, Range, Repair, ReplicaFacts, Verified};
 use crate::control::{sys, Answer};
 use crate::{Bytes, Uuid};
 use std::fs::File;
@@ -45,4 +45,24 @@ pub(super) fn status(control: &File, uuid: Uuid) -> Answer<ReplicaFacts> {
         memory: Bytes(raw.memory),
         legs: raw.leg.iter().map(leg).collect(),
     })
+}
+
+pub(super) fn verify(control: &File, uuid: Uuid, (start, end): (Bytes, Bytes), repair: Repair) -> Answer<Verified> {
+    let mut argument = stor_replica_verify {
+        header: header::<stor_replica_verify>(if repair == Repair::No { 0 } else { STOR_VERIFY_REPAIR }),
+        uuid: uuid.into_bytes(),
+        start: start.0,
+        end: end.0,
+        source: if let Repair::From(slot) = repair { slot } else { STOR_REPLICA_ANY },
+        ..FromZeros::new_zeroed()
+    };
+    sys::replica_verify(control, &mut argument)?;
+    let range = |raw: &stor_replica_range| Range {
+        start: Bytes(raw.start),
+        length: Bytes(raw.length),
+        legs: raw.legs,
+        repaired: raw.repaired != 0,
+    };
+    let ranges = argument.range.iter().take(argument.count as usize).map(range).collect();
+    Ok(Verified { position: Bytes(argument.start), ranges })
 }

@@ -16,7 +16,7 @@ mod pool;
 pub(crate) use pool::tables;
 
 use super::machine::host::Local;
-use super::{Answer, Control, Create, Events, Front, Node, ReplicaFacts, Switched, Table};
+use super::{Answer, Control, Create, Events, Front, Node, Repair, ReplicaFacts, Switched, Table, Verified};
 use crate::device::Number;
 use crate::engine::Engine;
 use crate::pool::config::Thin;
@@ -209,6 +209,10 @@ impl Control for Mapper {
     }
 
     fn replica_status(&self, _uuid: Uuid) -> Answer<ReplicaFacts> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    fn replica_verify(&self, _: Uuid, _: (Bytes, Bytes), _: Repair) -> Answer<Verified> {
         Err(Errno::EOPNOTSUPP)
     }
 

@@ -11,7 +11,7 @@ mod host;
 mod pool;
 mod replica;
 
-use super::{Answer, Control, Create, Events, Front, Node, ReplicaFacts, Switched, Table};
+use super::{Answer, Control, Create, Events, Front, Node, Repair, ReplicaFacts, Switched, Table, Verified};
 use crate::device::{Device, Number};
 use crate::engine::Engine;
 use crate::event::Event;
@@ -647,6 +647,10 @@ impl Control for Simulated {
             state.event(STOR_EVENT_RENAMED, 0, &volume);
             Ok(())
         })
+    }
+
+    fn replica_verify(&self, uuid: Uuid, range: (Bytes, Bytes), repair: Repair) -> Answer<Verified> {
+        self.verify(uuid, range, repair)
     }
 
     fn replica_status(&self, uuid: Uuid) -> Answer<ReplicaFacts> {

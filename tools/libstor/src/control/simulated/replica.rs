@@ -4,7 +4,7 @@
 //! their steps on the devices. Only data is never copied, for nobody writes any.
 
 use super::{Simulated, State, Volume};
-use crate::control::replica::{LegFacts, ReplicaFacts};
+use crate::control::replica::{LegFacts, Range, Repair, ReplicaFacts, Verified};
 use crate::control::{Answer, Table};
 use crate::device::{Number, Plain};
 use crate::pool::area::Area;
@@ -35,6 +35,9 @@ pub(super) struct Replica {
     pub(super) size: Bytes,
     pub(super) config: Config,
     facts: ReplicaFacts,
+    /// Where legs differ.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    differs: Vec<Range>,
 }
 
 /// The members that a table names, in its order.
@@ -145,7 +148,8 @@ impl State {
             Some(running) => self.going_on(running, &members)?,
         };
         let (facts, events) = self.run(&members, &plan, running, failing, &config)?;
-        Ok((lowers, Replica { size: table.size, config, facts }, events))
+        let differs = running.map_or(Vec::new(), |running| running.differs.clone());
+        Ok((lowers, Replica { size: table.size, config, facts, differs }, events))
     }
 
     /// How a replica that runs goes on: those that it had are there without a start, others join, and some have failed.
@@ -312,6 +316,28 @@ impl Simulated {
                 return Err(Errno::ENODEV);
             }
             volume.replica.as_ref().map(|replica| replica.facts.clone()).ok_or(Errno::EOPNOTSUPP)
+        })
+    }
+}
+
+impl Simulated {
+    /// Nothing is compared: where legs differ is said by the state.
+    pub(super) fn verify(&self, uuid: Uuid, (start, end): (Bytes, Bytes), repair: Repair) -> Answer<Verified> {
+        self.call("replica_verify", |state| {
+            let replica = state.volume(uuid)?.replica.as_mut().ok_or(Errno::EOPNOTSUPP)?;
+            let sources = replica.facts.legs.iter().filter(|leg| leg.state & STOR_LEG_SOURCE != 0).count();
+            let within = |range: &Range| start.0 <= range.start.0 && range.start.0 + range.length.0 <= end.0;
+            let majority = |range: &Range| 2 * (sources - range.legs.count_ones() as usize) > sources;
+            let mut ranges: Vec<Range> = replica.differs.iter().copied().filter(|range| within(range)).collect();
+            for range in &mut ranges {
+                range.repaired = match repair {
+                    Repair::No => false,
+                    Repair::Majority => majority(range),
+                    Repair::From(_) => true,
+                };
+            }
+            replica.differs.retain(|range| !ranges.iter().any(|own| own.repaired && own.start == range.start));
+            Ok(Verified { position: end, ranges })
         })
     }
 }
