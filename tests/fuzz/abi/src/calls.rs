@@ -323,6 +323,7 @@ fn name(command: u32) -> &'static str {
         STOR_NR_POOL_CHANGE => "POOL_CHANGE",
         STOR_NR_POOL_DEVICE => "POOL_DEVICE",
         STOR_NR_REPLICA_STATUS => "REPLICA_STATUS",
+        STOR_NR_REPLICA_VERIFY => "REPLICA_VERIFY",
         _ => "no command",
     }
 }

@@ -78,6 +78,10 @@ impl Judge<'_> {
                 self.breaks(Errno::ENODEV);
                 self.no_pool::<stor_replica_status>(0)
             }
+            STOR_NR_REPLICA_VERIFY => {
+                self.breaks(Errno::ENODEV);
+                self.no_pool::<stor_replica_verify>(STOR_VERIFY_REPAIR)
+            }
             _ => {
                 self.breaks(Errno::ENOTTY);
                 None

@@ -16,7 +16,7 @@ use stor_pure::abi::uapi::*;
 use zerocopy::IntoBytes;
 
 /// All commands, and the size of their argument.
-const COMMANDS: [(u32, usize); 20] = [
+const COMMANDS: [(u32, usize); 21] = [
     (STOR_NR_VERSION, size_of::<stor_version>()),
     (STOR_NR_CREATE, size_of::<stor_create>()),
     (STOR_NR_REMOVE, size_of::<stor_volume_ref>()),
@@ -37,11 +37,12 @@ const COMMANDS: [(u32, usize); 20] = [
     (STOR_NR_POOL_CHANGE, size_of::<stor_pool_change>()),
     (STOR_NR_POOL_DEVICE, size_of::<stor_pool_device>()),
     (STOR_NR_REPLICA_STATUS, size_of::<stor_replica_status>()),
+    (STOR_NR_REPLICA_VERIFY, size_of::<stor_replica_verify>()),
 ];
 
 /// Calls a command with an argument that is zero but for its header.
 fn call(control: &File, nr: u32, abi: u32, size: usize) -> std::result::Result<(), Errno> {
-    let mut argument = [0u64; 128];
+    let mut argument = [0u64; 512];
     let header = stor_header { abi, size: size as u32, flags: 0, reserved: 0 };
     argument.as_mut_bytes().iter_mut().zip(header.as_bytes()).for_each(|(to, from)| *to = *from);
     sys::ioctl(control.as_raw_fd(), command(nr, size), argument.as_mut_ptr() as u64)
