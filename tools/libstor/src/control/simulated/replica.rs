@@ -328,7 +328,7 @@ impl Simulated {
             let sources = replica.facts.legs.iter().filter(|leg| leg.state & STOR_LEG_SOURCE != 0).count();
             let within = |range: &Range| start.0 <= range.start.0 && range.start.0 + range.length.0 <= end.0;
             let majority = |range: &Range| 2 * (sources - range.legs.count_ones() as usize) > sources;
-            let mut ranges: Vec<Range> = replica.differs.iter().copied().filter(|range| within(range)).collect();
+            let mut ranges: Vec<Range> = replica.differs.iter().copied().filter(within).collect();
             for range in &mut ranges {
                 range.repaired = match repair {
                     Repair::No => false,
