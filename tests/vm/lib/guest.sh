@@ -138,7 +138,8 @@ end_fio() {
 	local status=0
 	kill -TERM "$1" || true
 	wait "$1" || status=$?
-	((status == 128)) || fail "fio: exit status $status"
+	# 143: it had not begun yet.
+	((status == 128 || status == 143)) || fail "fio: exit status $status"
 }
 
 # --- devices
