@@ -14,10 +14,10 @@ work() {
 
 # drop_all: all volumes, replicas and pools, whatever stands on what
 drop_all() {
-	local name turn
-	for turn in 1 2 3; do
-		for name in $(storctl --json volume list | jq -r '.volumes | reverse | .[] | select(.active and .pool == null) | .name'); do
-			storctl volume remove "$name" 2>/dev/null || true
+	local name _
+	for _ in 1 2 3; do
+		for name in $(storctl --json replica list | jq -r '.replicas[] | select(.running) | .name'); do
+			storctl replica stop "$name" 2>/dev/null || true
 		done
 		for name in $(storctl --json pool list | jq -r '.pools[].name'); do storctl pool deactivate "$name" 2>/dev/null || true; done
 	done
