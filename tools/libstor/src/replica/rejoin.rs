@@ -23,6 +23,10 @@ impl Stor {
         let status = self.system.status(info.uuid)?;
         let facts = self.system.replica_status(info.uuid)?;
         group.legs.retain(|leg| named || facts.legs.iter().any(|member| member.uuid == leg.uuid()));
+        let known = |device: &Device| status.lowers.iter().any(|lower| lower.number == device.number);
+        // What it has by another path, too, such as a volume that is exported to this machine itself, is the one that it has.
+        let held: Vec<_> = group.legs.iter().filter(|leg| known(&leg.device)).map(Leg::uuid).collect();
+        group.legs.retain(|leg| known(&leg.device) || !held.contains(&leg.uuid()));
         let uses = |uuid| facts.legs.iter().any(|leg| leg.uuid == uuid && is_attached(leg));
         let legs: Vec<&Leg> = group.legs.iter().filter(|leg| !uses(leg.uuid())).collect();
         let tie_break = group.tie_break.as_ref();
@@ -32,8 +36,15 @@ impl Stor {
             let replica = self.view_running(info).ok();
             return Ok(ReplicaChange { changed: false, dry_run: self.dry_run, replica, text });
         }
-        let known = |device: &Device| status.lowers.iter().any(|lower| lower.number == device.number);
-        for leg in &legs {
+        for (index, leg) in legs.iter().enumerate() {
+            if let Some(other) = legs.iter().take(index).find(|other| other.uuid() == leg.uuid()) {
+                let (one, two) = (other.device.path.display(), leg.device.path.display());
+                return Err(Error::new(
+                    Kind::Usage,
+                    format!("{one} and {two} are the same leg, or one is a copy of the other"),
+                )
+                .help("name the devices, without the copy"));
+            }
             fits(&group, &facts, leg)?;
         }
         let new = legs.iter().map(|leg| &leg.device).chain(tie_break.map(|own| &own.device));
