@@ -45,35 +45,42 @@ impl Shared {
             Some(place) => Some(self.state.lock().lower_at(place as usize).ok_or(errno::ENXIO)?),
         };
         (ask.count, ask.repaired) = (0, 0);
+        let begin = ask.start;
         for _ in 0..WINDOWS {
-            let start = ask.start / 512;
-            let sectors = (end / 512).saturating_sub(start).min(WINDOW).min(most(start));
+            let sector = ask.start / 512;
+            let sectors = (end / 512).saturating_sub(sector).min(WINDOW).min(most(sector));
             // A window may differ in as many places as it has blocks.
             if sectors == 0 || ask.count as usize != 0 && ask.count as usize + BLOCKS > ask.range.len() {
                 return Ok(());
             }
-            let mut window = Window { sector: start, sectors, differs: [0; BLOCKS], mended: 0 };
-            {
-                let mut desk = self.desk.lock();
-                let look = self.view.look();
-                if !look.is_ready() || look.is_stopped() {
-                    return Err(EIO);
-                }
-                let sources = look.sources();
-                if from.is_some_and(|from| sources & 1_u32.wrapping_shl(from) == 0) {
-                    return Err(errno::ENXIO.into());
-                }
-                if !self.ranges.lock(start, sectors) {
-                    return Err(EAGAIN);
-                }
-                let compared = self.compare(&mut desk, &mut window, sources, repair, from);
-                self.unlock(start, sectors);
-                compared?;
+            let mut window = Window { sector, sectors, differs: [0; BLOCKS], mended: 0 };
+            match self.verify_window(&mut window, repair, from) {
+                Ok(()) => self.tell_of(&window, ask),
+                Err(error) if ask.start == begin => return Err(error),
+                // What was found so far is told first.
+                Err(_) => return Ok(()),
             }
-            self.tell_of(&window, ask);
-            ask.start = start.saturating_add(sectors).saturating_mul(512);
+            ask.start = sector.saturating_add(sectors).saturating_mul(512);
         }
         Ok(())
+    }
+
+    fn verify_window(&self, window: &mut Window, repair: bool, from: Option<u32>) -> Result {
+        let mut desk = self.desk.lock();
+        let look = self.view.look();
+        if !look.is_ready() || look.is_stopped() {
+            return Err(EIO);
+        }
+        let sources = look.sources();
+        if from.is_some_and(|from| sources & 1_u32.wrapping_shl(from) == 0) {
+            return Err(errno::ENXIO.into());
+        }
+        if !self.ranges.lock(window.sector, window.sectors) {
+            return Err(EAGAIN);
+        }
+        let compared = self.compare(&mut desk, window, sources, repair, from);
+        self.unlock(window.sector, window.sectors);
+        compared
     }
 
     /// Compares the legs of a window, and mends it if that is wanted. What cannot be read on a leg is not compared there.

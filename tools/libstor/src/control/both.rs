@@ -4,7 +4,7 @@
 //!
 //! What is new goes to the first. So a command finds a pool by itself, whichever of the two has it.
 
-use super::machine::host::Local;
+use super::machine::host::{self, Local};
 use super::pool::{Changed, PoolCreate, PoolDevice, PoolInfo, PoolStatus, PoolTable, Pools, Transaction};
 use super::{
     mapper, Answer, Control, Create, Events, Front, Machine, Mapper, Node, Repair, ReplicaFacts, Switched, System,
@@ -42,7 +42,11 @@ pub fn local(fallback: bool, auto: bool) -> Result<Box<dyn System>> {
     }
 }
 
-impl Local for Both {}
+impl Local for Both {
+    fn suspended(&self) -> Vec<String> {
+        host::suspended(&self.list().unwrap_or_default())
+    }
+}
 
 impl Both {
     /// Who has a pool; the first, if nobody has.

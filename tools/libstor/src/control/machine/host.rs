@@ -6,6 +6,7 @@ use super::errno;
 use crate::control::sys;
 use crate::device::{Access, Content, Device, Host, Number, Plain, Wanted};
 use crate::pool::signature;
+use crate::volume::Info;
 use crate::{Bytes, Error, Kind, Result, Uuid};
 use nix::errno::Errno;
 use std::fs::{self, OpenOptions};
@@ -14,9 +15,24 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use stor_pure::abi::uapi::STOR_STATE_SUSPENDED;
+
+/// Devices below one that are looked at.
+const STACK_MAX: usize = 1000;
 
 /// What works on this machine's devices.
-pub trait Local {}
+pub trait Local {
+    /// The disks of volumes that are suspended: nobody can read them.
+    fn suspended(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// The disks of these volumes that are suspended.
+pub(in crate::control) fn suspended(volumes: &[Info]) -> Vec<String> {
+    let suspended = volumes.iter().filter(|volume| volume.state & STOR_STATE_SUSPENDED != 0);
+    suspended.map(|volume| format!("stor{}", volume.index)).collect()
+}
 
 impl<T: Local> Host for T {
     fn exists(&self, path: &Path) -> bool {
@@ -126,10 +142,23 @@ impl<T: Local> Host for T {
         };
         let below = |name: &String| names(&folder.join(name).join("holders")).iter().any(other);
         let suspended = |name: &String| mapper(name, "suspended").trim() == "1";
+        // A volume that is suspended keeps whoever reads it, or what stands on it, waiting.
+        let held = self.suspended();
+        let waits = |name: &String| {
+            let (mut pending, mut seen) = (vec![name.clone()], 0);
+            while let Some(name) = pending.pop().filter(|_| !held.is_empty() && seen < STACK_MAX) {
+                if held.contains(&name) {
+                    return true;
+                }
+                seen += 1;
+                pending.extend(names(&folder.join(name).join("slaves")));
+            }
+            false
+        };
         let disks = names(folder);
         disks
             .iter()
-            .filter(|name| !ours(name) && full(name) && !below(name) && !suspended(name))
+            .filter(|name| !ours(name) && full(name) && !below(name) && !suspended(name) && !waits(name))
             .map(path)
             .filter(|path| path.exists())
             .collect()

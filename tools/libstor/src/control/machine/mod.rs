@@ -41,7 +41,11 @@ impl Machine {
     }
 }
 
-impl host::Local for Machine {}
+impl host::Local for Machine {
+    fn suspended(&self) -> Vec<String> {
+        host::suspended(&self.list().unwrap_or_default())
+    }
+}
 
 fn open_control(flags: i32) -> Result<File> {
     let refuse = |kind, cause: &str, help: &str| Error::new(kind, format!("{CONTROL} {cause}")).help(help);
