@@ -84,3 +84,22 @@ field() {
 	set +x
 	storctl --json volume show "$1" | jq -r ".volume$2"
 }
+
+# by_dm POOL: dm-thin reads of an active pool's volumes what Stor reads, in the first 128 MiB of each; the pool is active again afterwards
+by_dm() {
+	local -A sums=()
+	local dir name
+	need_module dm-thin-pool
+	for dir in /sys/block/stor*; do
+		name=$(<"$dir/stor/name")
+		[[ $name != "$1"-* ]] || sums[$name]=$(dd if="/dev/${dir##*/}" bs=1M count=128 iflag=direct status=none | sha256sum)
+	done
+	((${#sums[@]})) || fail "pool $1 has no active volume"
+	storctl pool deactivate "$1"
+	storctl pool activate "$1" --fallback
+	for name in "${!sums[@]}"; do
+		equal "what dm-thin reads of $name" "$(dd if="/dev/mapper/$name" bs=1M count=128 iflag=direct status=none | sha256sum)" "${sums[$name]}"
+	done
+	storctl pool deactivate "$1" --fallback
+	storctl pool activate "$1"
+}
