@@ -7,7 +7,7 @@ use super::worker::{parts, Desk, COPIES, COPY};
 use super::Shared;
 use crate::abi::errno;
 use crate::abi::uapi::{self, stor_replica_range, stor_replica_verify};
-use crate::block::io::{Device, Piece};
+use crate::block::io::Piece;
 use crate::pure::replica::range::most;
 use kernel::prelude::*;
 use kernel::sync::atomic::ordering::Relaxed;
@@ -94,9 +94,11 @@ impl Shared {
             if self.read_window(desk, window, one).is_err() {
                 continue;
             }
-            let mut differs = [0_u16; BLOCKS];
+            let (mut differs, mut read) = ([0_u16; BLOCKS], 1_u32.wrapping_shl(one));
             for other in (0..u32::BITS).filter(all).filter(|other| *other != one) {
-                self.differing(desk, window, other, &mut differs)?;
+                if self.differing(desk, window, other, &mut differs)? {
+                    read |= 1_u32.wrapping_shl(other);
+                }
             }
             if first {
                 window.differs = differs;
@@ -106,7 +108,8 @@ impl Shared {
                 return Ok(());
             }
             if repair && from.is_none_or(|from| from == one) {
-                self.mend(desk, window, sources, from.is_some(), &differs);
+                // Whoever could not be read agrees with nobody.
+                self.mend(desk, window, (read, sources.count_ones()), from.is_some(), &differs);
             }
         }
         if first {
@@ -127,8 +130,8 @@ impl Shared {
         read
     }
 
-    /// Which blocks of a window another leg has otherwise than the buffers.
-    fn differing(&self, desk: &mut Desk, window: &Window, lower: u32, differs: &mut [u16; BLOCKS]) -> Result {
+    /// Which blocks of a window another leg has otherwise than the buffers; whether all of it could be read.
+    fn differing(&self, desk: &mut Desk, window: &Window, lower: u32, differs: &mut [u16; BLOCKS]) -> Result<bool> {
         let (device, at) = self.place(lower, window.sector).ok_or(EIO)?;
         let bit = 1_u16.checked_shl(lower).ok_or(EIO)?;
         let mut differs = differs.iter_mut();
@@ -139,7 +142,7 @@ impl Shared {
                 if let Some(count) = self.count(lower) {
                     count.read_errors.add(1, Relaxed);
                 }
-                return Ok(());
+                return Ok(false);
             }
             let size = (BLOCK as usize).wrapping_mul(512);
             for ((own, other), differs) in own.chunks(size).zip(other.chunks(size)).zip(&mut differs) {
@@ -148,13 +151,14 @@ impl Shared {
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Writes those blocks of the buffers that are to be everywhere: because somebody says so, or most of the legs have them so.
-    fn mend(&self, desk: &Desk, window: &mut Window, sources: u32, wanted: bool, differs: &[u16; BLOCKS]) {
+    /// Writes those blocks of the buffers that are to be everywhere: because somebody says so, or most of the `legs` have them so, of which
+    /// those in `read` could be read.
+    fn mend(&self, desk: &Desk, window: &mut Window, (read, legs): (u32, u32), wanted: bool, differs: &[u16; BLOCKS]) {
         for (number, lowers) in differs.iter().enumerate() {
-            let majority = (sources & !u32::from(*lowers)).count_ones() * 2 > sources.count_ones();
+            let majority = (read & !u32::from(*lowers)).count_ones() * 2 > legs;
             let bit = 1_u64.wrapping_shl(number as u32);
             if *lowers == 0 || !wanted && !majority || window.mended & bit != 0 {
                 continue;
@@ -172,13 +176,12 @@ impl Shared {
     }
 
     fn write_block(&self, desk: &Desk, window: &Window, number: usize, lower: u32) -> Result {
-        let (device, _): (Device, u64) = self.place(lower, 0).ok_or(EIO)?;
         let begin = (number as u64).wrapping_mul(BLOCK);
         let sectors = window.sectors.saturating_sub(begin).min(BLOCK);
         let buffer = desk.buffers.get((begin / COPY) as usize).ok_or(EIO)?;
         let at = ((begin % COPY) as usize).wrapping_mul(512);
         let from = buffer.get(at..at.wrapping_add((sectors as usize).wrapping_mul(512))).ok_or(EIO)?;
-        let (_, sector) = self.place(lower, window.sector.wrapping_add(begin)).ok_or(EIO)?;
+        let (device, sector) = self.place(lower, window.sector.wrapping_add(begin)).ok_or(EIO)?;
         desk.bios.all(&mut core::iter::once(Piece::Write(device, sector, from)))
     }
 
