@@ -4,11 +4,11 @@
 
 use super::create::{NewReplica, NAME_MAX};
 use super::leg::at;
-use super::tie_break;
+use super::{spare, tie_break};
 use crate::device::{Access, Content, Device};
 use crate::linear::exact;
 use crate::pool::area::Area;
-use crate::pool::member::{self, failed};
+use crate::pool::member::failed;
 use crate::size::Iec;
 use crate::{Bytes, Error, Kind, Result, Stor, Uuid};
 use std::rc::Rc;
@@ -106,10 +106,7 @@ impl Stor {
             contents.push(self.system.content(device, Access::Claim)?);
         }
         for (device, content) in devices.iter().zip(&contents) {
-            // What a pool or another replica has left.
-            member::clear(device, content.as_ref(), false)?;
-            let zeros = content.write(at(AT.0), &[0; PAGE_SIZE]).and_then(|()| content.flush());
-            zeros.map_err(|error| failed(device, "written", &error))?;
+            spare::clear(device, content.as_ref())?;
         }
         let mut members = [[0; 16]; PLACES];
         let places = (0..legs).chain((devices.len() > legs).then_some(TIE_BREAK));

@@ -209,7 +209,8 @@ impl Stor {
     fn join(&self, before: &Before, path: &Path, force: bool, instead: Option<&Leaving>) -> Result<String> {
         let name = &before.info.name;
         if instead.is_none() && before.places() >= LEGS_MAX as usize {
-            return Err(Error::new(Kind::Usage, format!("it has {LEGS_MAX} legs, and cannot have more")));
+            return Err(Error::new(Kind::Usage, format!("it has {LEGS_MAX} legs, and cannot have more"))
+                .help("put it in the place of another one: replace-leg"));
         }
         let fresh = self.fresh(std::slice::from_ref(&path.to_path_buf()), force)?;
         let uuid = self.system.uuid();

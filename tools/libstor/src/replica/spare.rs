@@ -5,7 +5,7 @@
 
 use super::leg::{at, Leg};
 use super::tie_break;
-use crate::device::{Access, Device};
+use crate::device::{Access, Content, Device};
 use crate::pool::member::{self, failed};
 use crate::size::Iec;
 use crate::{Bytes, Error, Kind, Result, Stor, Uuid};
@@ -85,20 +85,24 @@ fn free_number(legs: &[Leg]) -> Option<u32> {
     (0..ROLES).find(|number| !used(*number))
 }
 
+/// Erases what a pool or another replica has left where it would be taken for theirs.
+pub(super) fn clear(device: &Device, content: &dyn Content) -> Result<()> {
+    member::clear(device, content, false)?;
+    let zeros = content.write(at(AT.0), &[0; PAGE_SIZE]).and_then(|()| content.flush());
+    zeros.map_err(|error| failed(device, "written", &error))
+}
+
 impl Stor {
     /// Writes a leg that is to join; the superblock last.
     pub(super) fn write_spare(&self, device: &Device, spare: &Spare) -> Result<()> {
         let content = self.system.content(device, Access::Claim)?;
-        // What a pool or another replica has left.
-        member::clear(device, content.as_ref(), false)?;
+        clear(device, content.as_ref())?;
         let Spare { superblock, layout, geometry } = spare;
         let zeros = [0; PAGE_SIZE];
         let places =
             record_places(superblock, Some(geometry)).map_err(|why| Error::new(Kind::Unfit, why.to_string()))?;
         let room = u32::try_from(layout.bitmap.end.saturating_sub(layout.bitmap.start)).unwrap_or(u32::MAX);
         let write = || {
-            content.write(at(AT.0), &zeros)?;
-            content.flush()?;
             for number in 0..geometry.pages() {
                 let mut page = zeros;
                 if number == 0 {
@@ -120,37 +124,25 @@ impl Stor {
     /// Makes a device one that is to become the tie-break: empty.
     pub(super) fn write_spare_tie_break(&self, device: &Device) -> Result<()> {
         let content = self.system.content(device, Access::Claim)?;
-        member::clear(device, content.as_ref(), false)?;
-        let zeros = content.write(at(AT.0), &[0; PAGE_SIZE]).and_then(|()| content.flush());
-        zeros.map_err(|error| failed(device, "written", &error))?;
+        clear(device, content.as_ref())?;
         tie_break::write_blank(device, content.as_ref())
     }
 
     /// Erases what makes a device a leg; its data stay where they are.
     pub(super) fn erase_leg(&self, leg: &Leg) -> Result<()> {
-        let content = self.system.content(&leg.device, Access::Claim)?;
         let geometry = leg.header.as_ref().map(|(_, geometry)| geometry);
         let places = record_places(&leg.superblock, geometry).map_or(Vec::new(), |places| places.to_vec());
-        let zeros = [0; PAGE_SIZE];
-        let write = || {
-            for place in [AT].into_iter().chain(places) {
-                content.write(at(place.0), &zeros)?;
-            }
-            content.flush()
-        };
-        write().map_err(|error| failed(&leg.device, "written", &error))
+        self.erase(&leg.device, [AT].into_iter().chain(places).map(|place| at(place.0)))
     }
 
     /// Erases what makes a device a tie-break.
     pub(super) fn erase_tie_break(&self, device: &Device) -> Result<()> {
+        self.erase(device, [0].into_iter().chain(tie_break::PLACES))
+    }
+
+    fn erase(&self, device: &Device, mut places: impl Iterator<Item = u64>) -> Result<()> {
         let content = self.system.content(device, Access::Claim)?;
-        let zeros = [0; PAGE_SIZE];
-        let write = || {
-            for place in [0].into_iter().chain(tie_break::PLACES) {
-                content.write(place, &zeros)?;
-            }
-            content.flush()
-        };
-        write().map_err(|error| failed(device, "written", &error))
+        let erased = places.try_for_each(|place| content.write(place, &[0; PAGE_SIZE])).and_then(|()| content.flush());
+        erased.map_err(|error| failed(device, "written", &error))
     }
 }

@@ -102,7 +102,9 @@ impl Stor {
         let legs = (0..).zip(before.facts.legs.iter().take(TIE_BREAK));
         let slots: Vec<u32> = legs.filter(|(_, leg)| leg.state & STOR_LEG_SOURCE != 0).map(|(slot, _)| slot).collect();
         if let Some(slot) = from.filter(|from| !slots.contains(from)) {
-            return Err(Error::new(Kind::Unfit, format!("the leg of slot {slot} is not in sync")));
+            return Err(
+                Error::new(Kind::Unfit, format!("the leg of slot {slot} is not in sync")).help("name one that is")
+            );
         }
         if slots.len() < 2 {
             return Err(Error::new(Kind::Unfit, "only one leg is in sync: there is nothing to compare it with")
