@@ -44,7 +44,7 @@ settled() {
 }
 
 # sum DEVICE: of all that a volume holds
-sum() { dd if="$1" bs=1M iflag=direct status=none | sha256sum; }
+sum() { dd if="$1" bs=1M iflag=direct status=none | xxh64sum; }
 
 # leg_sum LEG: of what a leg has of the volume, as md's metadata says where that is
 leg_sum() {
@@ -53,7 +53,7 @@ leg_sum() {
 	said=$(mdadm --examine "$1")
 	offset=$(sed -n 's/ *Data Offset : \([0-9]*\) .*/\1/p' <<<"$said")
 	size=$(sed -n 's/ *Array Size : \([0-9]*\) .*/\1/p' <<<"$said")
-	dd if="$1" bs=1M iflag=direct,skip_bytes,count_bytes skip=$((offset * 512)) count=$((size * 1024)) status=none | sha256sum
+	dd if="$1" bs=1M iflag=direct,skip_bytes,count_bytes skip=$((offset * 512)) count=$((size * 1024)) status=none | xxh64sum
 }
 
 # same_legs LEG…: all have the same data
