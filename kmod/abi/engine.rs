@@ -44,7 +44,7 @@ pub struct Deferral {
     pub next: *mut Deferral,
     /// For the engine: 0 when it is asked about a request for the first time, and what it has left there after that.
     pub owner: u32,
-    /// What is to be done: `REQ_OP_READ`, `_WRITE`, `_DISCARD`, `_WRITE_ZEROES` or `_FLUSH`.
+    /// What is to be done: `REQ_OP_READ`, `_WRITE`, `_DISCARD`, `_WRITE_ZEROES`, which may have `REQ_NOUNMAP` with it, or `_FLUSH`.
     pub op: Op,
     /// First sector in the volume.
     pub sector: u64,
@@ -78,6 +78,12 @@ pub const NOTHING: u32 = 0x101;
 /// Answer of [`ObjectOps::map`]: what is to be written goes to several lower devices, to the sector of [`Piece`] behind where the object's part
 /// of each [begins](Object::starts).
 pub const SPREAD: u32 = 0x102;
+
+/// Answer of [`ObjectOps::map`] for what is to be zeros: they are to be written to [`Piece`], which has at most [`ZEROS_MAX`] sectors, whether the
+/// lower device has a command for that or not.
+pub const ZEROS: u32 = 0x103;
+/// Sectors of zeros that are written at once: what one bio has room for.
+pub const ZEROS_MAX: u64 = 2048;
 
 /// How many lower devices something can be spread over.
 pub const SPREAD_MAX: usize = 32;

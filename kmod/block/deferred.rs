@@ -2,6 +2,7 @@
 
 //! Requests that an engine has deferred: each is given back to the front once, and lists of them need no memory.
 
+use super::ffi::{REQ_NOUNMAP, REQ_OP_MASK as OP};
 use super::status::Status;
 use crate::abi::engine::{Deferral, Op};
 use core::ptr::NonNull;
@@ -33,7 +34,12 @@ impl Ask {
     /// `REQ_OP_*`.
     #[inline]
     pub fn op(&self) -> Op {
-        self.get().op
+        self.get().op & OP
+    }
+
+    /// Of what is to be zeros: space must not be given up for it.
+    pub fn keeps_space(&self) -> bool {
+        self.get().op & REQ_NOUNMAP != 0
     }
 
     /// First sector in the volume.
@@ -95,7 +101,12 @@ impl Deferred {
 
     /// `REQ_OP_*`.
     pub fn op(&self) -> Op {
-        self.get().op
+        self.get().op & OP
+    }
+
+    /// Of what is to be zeros: space must not be given up for it.
+    pub fn keeps_space(&self) -> bool {
+        self.get().op & REQ_NOUNMAP != 0
     }
 
     /// First sector in the volume.

@@ -4,9 +4,9 @@
 
 use kernel::bindings::{
     bio, blk_mq_tag_set, blk_plug, block_device, delayed_work, gendisk, gfp_t, lock_class_key, queue_limits,
-    req_flag_bits___REQ_ALLOC_CACHE, req_flag_bits___REQ_FUA, req_flag_bits___REQ_META, req_flag_bits___REQ_NOWAIT,
-    req_flag_bits___REQ_POLLED, req_flag_bits___REQ_PREFLUSH, request_queue, wait_queue_head, work_struct,
-    workqueue_struct, ___GFP_DIRECT_RECLAIM_BIT, ___GFP_KSWAPD_RECLAIM_BIT,
+    req_flag_bits___REQ_ALLOC_CACHE, req_flag_bits___REQ_FUA, req_flag_bits___REQ_META, req_flag_bits___REQ_NOUNMAP,
+    req_flag_bits___REQ_NOWAIT, req_flag_bits___REQ_POLLED, req_flag_bits___REQ_PREFLUSH, request_queue,
+    wait_queue_head, work_struct, workqueue_struct, ___GFP_DIRECT_RECLAIM_BIT, ___GFP_KSWAPD_RECLAIM_BIT,
 };
 use kernel::ffi::{c_uint, c_void};
 
@@ -24,6 +24,9 @@ pub const REQ_NOT_INHERITED: u32 = (1 << req_flag_bits___REQ_NOWAIT)
     | (1 << req_flag_bits___REQ_ALLOC_CACHE)
     | REQ_FUA
     | REQ_PREFLUSH;
+
+/// Of WRITE ZEROES: the space must not be given up.
+pub const REQ_NOUNMAP: u32 = 1 << req_flag_bits___REQ_NOUNMAP;
 
 pub const BLK_OPEN_READ: u32 = 1;
 pub const BLK_OPEN_WRITE: u32 = 2;
@@ -67,5 +70,7 @@ unsafe extern "C" {
     pub fn stor_init_delayed_work(work: *mut delayed_work, function: WorkFunction);
     pub fn stor_bdev_has_discard(bdev: *mut block_device) -> bool;
     pub fn stor_discard(bdev: *mut block_device, sector: u64, sectors: u64) -> i32;
+    pub fn stor_zero_out(bdev: *mut block_device, sector: u64, sectors: u64) -> i32;
+    pub fn stor_write_zeros(parent: *mut bio, sector: u64, sectors: u64);
     pub fn crc32c(crc: u32, data: *const c_void, length: usize) -> u32;
 }

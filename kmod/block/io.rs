@@ -67,6 +67,12 @@ impl Device {
         to_result(unsafe { bindings::blkdev_issue_flush(self.0.as_ptr()) })
     }
 
+    /// Makes zeros of sectors. If the device can read as zeros what takes no space, it may do that.
+    pub fn zero_out(&self, sector: u64, sectors: u64) -> Result {
+        // SAFETY: By the type invariant.
+        to_result(unsafe { ffi::stor_zero_out(self.0.as_ptr(), sector, sectors) })
+    }
+
     /// Discards sectors.
     pub fn discard(&self, sector: u64, sectors: u64) -> Result {
         // SAFETY: By the type invariant.

@@ -58,15 +58,21 @@ impl QueueLimits {
         limits.max_user_discard_sectors = u32::MAX;
         limits.discard_granularity = block_size;
         limits.discard_alignment = 0;
-        limits.max_write_zeroes_sectors = 0;
+        limits.max_write_zeroes_sectors = u32::MAX;
         limits.max_hw_wzeroes_unmap_sectors = 0;
         self
     }
 
-    /// The same for a disk whose writes are read more than once while they are under way: what is in a page must not change
-    /// meanwhile, or devices would differ.
-    pub fn stable(mut self) -> Self {
-        self.0.features |= ffi::BLK_FEAT_STABLE_WRITES;
+    /// The same for a disk whose writes are spread over devices, which must not differ: what is in a page must not change while it is read
+    /// more than once, and discards go to them as [zeros](super::request), so they must have a command for these.
+    pub fn spread(mut self) -> Self {
+        let limits = &mut self.0;
+        limits.features |= ffi::BLK_FEAT_STABLE_WRITES;
+        if limits.max_write_zeroes_sectors == 0 {
+            limits.max_hw_discard_sectors = 0;
+            limits.discard_granularity = 0;
+            limits.discard_alignment = 0;
+        }
         self
     }
 

@@ -89,6 +89,8 @@ pub enum Answer<'a> {
     At { lower: &'a Lower, index: u32, sector: u64, sectors: u64, token: u32 },
     /// On each lower device with a bit, so many sectors from that one of the disk's [part](Driver::leg) of it on.
     Spread { lowers: u32, sector: u64, sectors: u64, token: u32 },
+    /// On a lower device, as above; zeros are to be written there, no more sectors than a bio has room for.
+    Zeros { lower: &'a Lower, index: u32, sector: u64, sectors: u64, token: u32 },
     /// So many sectors are nowhere: they read as zeros, and there is nothing to discard.
     Nowhere { sectors: u64 },
     /// The engine has the request.
@@ -107,6 +109,7 @@ pub enum Ended {
 enum Sent {
     At { bdev: *mut bindings::block_device, index: u32, sector: u64, sectors: u64, token: u32 },
     Spread { lowers: u32, sector: u64, sectors: u64, token: u32 },
+    Zeros { bdev: *mut bindings::block_device, index: u32, sector: u64, sectors: u64, token: u32 },
     Nowhere { sectors: u64 },
     Deferred,
 }
@@ -119,6 +122,9 @@ impl Answer<'_> {
                 Sent::At { bdev: lower.as_ptr(), index, sector, sectors, token }
             }
             Self::Spread { lowers, sector, sectors, token } => Sent::Spread { lowers, sector, sectors, token },
+            Self::Zeros { lower, index, sector, sectors, token } => {
+                Sent::Zeros { bdev: lower.as_ptr(), index, sector, sectors, token }
+            }
             Self::Nowhere { sectors } => Sent::Nowhere { sectors },
             Self::Deferred => Sent::Deferred,
         }
@@ -183,13 +189,24 @@ impl<D: Driver> Request<D> {
         unsafe { ((*bio).bi_opf & !ffi::REQ_NOT_INHERITED) | ((*self.0).cmd_flags & ffi::REQ_FUA) }
     }
 
+    /// What is discarded reads as anything, on each device as something else: those that something is spread over make zeros of it, and
+    /// may give up the space.
+    #[inline]
+    fn same_everywhere(flags: u32) -> u32 {
+        if flags & ffi::REQ_OP_MASK == bindings::req_op_REQ_OP_DISCARD {
+            (flags & !ffi::REQ_OP_MASK) | bindings::req_op_REQ_OP_WRITE_ZEROES
+        } else {
+            flags
+        }
+    }
+
     /// Fills in what the engine is asked.
     #[inline]
     fn ask(&self, sector: u64, sectors: u64) -> Range {
         // SAFETY: The pdu belongs to this request, which the engine does not have.
         unsafe {
             let deferral = &raw mut (*self.pdu()).deferral;
-            (*deferral).op = (*self.0).cmd_flags & ffi::REQ_OP_MASK;
+            (*deferral).op = (*self.0).cmd_flags & (ffi::REQ_OP_MASK | ffi::REQ_NOUNMAP);
             (*deferral).sector = sector;
             (*deferral).sectors = sectors;
             // INVARIANT: Just filled in.
@@ -315,7 +332,7 @@ impl<D: Driver> Request<D> {
                 (*clone).bi_end_io = Some(other_end_io::<D>);
                 clone
             };
-            (*clone).bi_opf = self.clone_flags(bio);
+            (*clone).bi_opf = Self::same_everywhere(self.clone_flags(bio));
             (*clone).bi_iter.bi_sector = start.wrapping_add(below);
             Ok(clone)
         }
@@ -377,6 +394,11 @@ impl<D: Driver> Request<D> {
                         self.send_spread(pool, bio, lowers, Part { index: 0, below, done, length, sector, token })
                     };
                     Ok(length)
+                }
+                Ok(Sent::Zeros { bdev, index, sector: below, sectors, token }) => {
+                    let length = sectors.min(left);
+                    // SAFETY: As above.
+                    unsafe { self.send_zeros(pool, bio, bdev, &Part { index, below, done, length, sector, token }) }
                 }
                 Ok(Sent::Nowhere { sectors }) => {
                     let length = sectors.min(left);
@@ -516,6 +538,34 @@ impl<D: Driver> Request<D> {
         Ok(part.length)
     }
 
+    /// Writes zeros in place of a part of a bio.
+    ///
+    /// # Safety
+    ///
+    /// As of [`send_piece`](Self::send_piece).
+    #[cold]
+    unsafe fn send_zeros(
+        &self,
+        pool: &BioSet,
+        bio: *mut bindings::bio,
+        bdev: *mut bindings::block_device,
+        part: &Part,
+    ) -> Result<u64, Status> {
+        // SAFETY: By contract; the clone stands for what is written, and ends with it. The submitter's count keeps the request.
+        match unsafe { self.part(pool, bio, bdev, part) } {
+            Ok(clone) => unsafe {
+                (*self.pdu()).remaining.add(1, Relaxed);
+                (*clone).bi_end_io = Some(piece_end_io::<D>);
+                ffi::stor_write_zeros(clone, part.below, part.length);
+            },
+            Err(status) => {
+                self.unpin(part.token, status, 0, (part.sector, part.length));
+                return Err(status);
+            }
+        }
+        Ok(part.length)
+    }
+
     /// Sends a part of a bio to each of some lower devices. Those that do not get it have failed it.
     ///
     /// # Safety
@@ -537,6 +587,7 @@ impl<D: Driver> Request<D> {
             match clone {
                 // SAFETY: The clone is ours until it is launched, and its leader there until the count of it is given up below.
                 Ok(clone) => unsafe {
+                    (*clone).bi_opf = Self::same_everywhere((*clone).bi_opf);
                     if leader.is_null() {
                         leader = clone;
                     }

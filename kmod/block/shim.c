@@ -180,3 +180,25 @@ int stor_discard(struct block_device *bdev, u64 sector, u64 sectors)
 {
 	return blkdev_issue_discard(bdev, sector, sectors, GFP_NOIO);
 }
+
+/* The device may give up the space if it reads as zeros then; zeros are written if it has no command for that. */
+int stor_zero_out(struct block_device *bdev, u64 sector, u64 sectors)
+{
+	return blkdev_issue_zeroout(bdev, sector, sectors, GFP_NOIO, 0);
+}
+
+/* Ends @parent, which has no data, when zeros have been written to its device. */
+void stor_write_zeros(struct bio *parent, u64 sector, u64 sectors)
+{
+	struct bio *bio = NULL;
+	int err = __blkdev_issue_zeroout(parent->bi_bdev, sector, sectors, GFP_NOIO, &bio,
+					parent->bi_opf & REQ_NOUNMAP ? BLKDEV_ZERO_NOUNMAP : 0);
+
+	if (bio) {
+		bio_chain(bio, parent);
+		submit_bio_noacct(bio);
+	}
+	if (err)
+		parent->bi_status = errno_to_blk_status(err);
+	bio_endio(parent);
+}

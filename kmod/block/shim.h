@@ -40,5 +40,7 @@ struct workqueue_struct *stor_alloc_workqueue(const char *name);
 void stor_init_delayed_work(struct delayed_work *work, work_func_t func);
 bool stor_bdev_has_discard(struct block_device *bdev);
 int stor_discard(struct block_device *bdev, u64 sector, u64 sectors);
+int stor_zero_out(struct block_device *bdev, u64 sector, u64 sectors);
+void stor_write_zeros(struct bio *parent, u64 sector, u64 sectors);
 
 #endif

@@ -5,7 +5,7 @@
 use super::target::{Config, Flush, Lower, Mapped, PoolTarget, Settled, Target, POOLS, TARGETS};
 use crate::abi::engine::{
     self, Deferral, EngineOps, Object, ObjectConfig, ObjectOps, Op, Piece, Pool, PoolOps, DEFERRED, ENGINE_ABI,
-    NOTHING, SPREAD, TEXT,
+    NOTHING, SPREAD, TEXT, ZEROS,
 };
 use crate::abi::errno;
 use crate::abi::uapi::{
@@ -280,6 +280,11 @@ impl<T: Target> Vtable<T> {
                 // SAFETY: By the ABI.
                 unsafe { piece.write(run) };
                 SPREAD
+            }
+            Ok(Mapped::Zeros(run)) => {
+                // SAFETY: By the ABI.
+                unsafe { piece.write(run) };
+                ZEROS
             }
             Ok(Mapped::Nowhere(sectors)) => {
                 // SAFETY: By the ABI.

@@ -13,7 +13,8 @@ use super::notice::{Label, Notices};
 use super::volume::Volume;
 use super::Front;
 use crate::abi::engine::{
-    Deferral, EngineOps, ObjectConfig, ObjectOps, Op, Piece, PoolOps, DEFERRED, ENGINE_ABI, NOTHING, SPREAD, SPREAD_MAX,
+    Deferral, EngineOps, ObjectConfig, ObjectOps, Op, Piece, PoolOps, DEFERRED, ENGINE_ABI, NOTHING, SPREAD,
+    SPREAD_MAX, ZEROS, ZEROS_MAX,
 };
 use crate::abi::{engine, errno, uapi};
 use crate::block::gendisk::Disk;
@@ -184,8 +185,9 @@ impl Object {
             0 if piece.sectors > 0 => Ok(Mapped::At(piece)),
             NOTHING if piece.sectors > 0 => Ok(Mapped::Nowhere(piece.sectors)),
             SPREAD if piece.sectors > 0 && piece.lower != 0 => Ok(Mapped::Spread(piece)),
+            ZEROS if piece.sectors > 0 => Ok(Mapped::Zeros(Piece { sectors: piece.sectors.min(ZEROS_MAX), ..piece })),
             DEFERRED => Ok(Mapped::Deferred),
-            0 | NOTHING | SPREAD => Err(Status::IOERR),
+            0 | NOTHING | SPREAD | ZEROS => Err(Status::IOERR),
             status => Err(Status::from_engine(status)),
         }
     }
@@ -295,6 +297,8 @@ pub enum Mapped {
     At(Piece),
     /// On several.
     Spread(Piece),
+    /// To which zeros are to be written.
+    Zeros(Piece),
     /// So many sectors are nowhere.
     Nowhere(u64),
     /// It keeps the request.

@@ -251,7 +251,7 @@ impl State {
         let pool = pool.map(pool::Entry::object).transpose()?.map(|pool| &**pool);
         let mut object = prepare(engine, &notices, table.size, &table.config, &below, creation.read_only, pool)?;
         object.load()?;
-        let limits = if object.spreads() { limits.stable() } else { limits };
+        let limits = if object.spreads() { limits.spread() } else { limits };
         let index = self.free_index();
         let live = Live { object: Some(object), lowers: lowers.clone(), origin: origin.clone() };
         let name = CString::try_from_fmt(kernel::prelude::fmt!("stor{index}"))?;
@@ -380,7 +380,7 @@ impl State {
         let engine = self.engine(&version).ok_or(ENODEV)?;
         let below = Below { lowers: &lowers, origin: &entry.origin.clone() };
         let object = prepare(engine, entry.notices(), table.size, &table.config, &below, entry.read_only, None)?;
-        let limits = if object.spreads() { limits.stable() } else { limits };
+        let limits = if object.spreads() { limits.spread() } else { limits };
         let entry = self.volumes.get_mut(index).ok_or(ENXIO)?;
         let old_links = entry.disk.links();
         let swapped = link(&mut entry.disk, &below).and_then(|()| entry.swap(object, &lowers, &limits, table.size));

@@ -49,6 +49,13 @@ impl Live {
             Mapped::Spread(piece) => {
                 Answer::Spread { lowers: piece.lower, sector: piece.sector, sectors: piece.sectors, token: piece.token }
             }
+            Mapped::Zeros(piece) => Answer::Zeros {
+                lower: self.lowers.get(piece.lower as usize).ok_or(Status::IOERR)?,
+                index: piece.lower,
+                sector: piece.sector,
+                sectors: piece.sectors,
+                token: piece.token,
+            },
             Mapped::Nowhere(sectors) => Answer::Nowhere { sectors },
             Mapped::Deferred => Answer::Deferred,
         })

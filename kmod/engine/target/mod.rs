@@ -55,6 +55,8 @@ pub enum Mapped {
     At(Piece),
     /// On each of several, which is for what writes only.
     Spread(Piece),
+    /// On a lower device, to which zeros are to be written; at most [`ZEROS_MAX`](crate::abi::engine::ZEROS_MAX) sectors.
+    Zeros(Piece),
     /// So many sectors, at least one, are nowhere: they read as zeros, and there is nothing to discard.
     Nowhere(u64),
     /// The target has kept the request.

@@ -85,20 +85,22 @@ field() {
 	storctl --json volume show "$1" | jq -r ".volume$2"
 }
 
-# by_dm POOL: dm-thin reads of an active pool's volumes what Stor reads, in the first 128 MiB of each; the pool is active again afterwards
+# by_dm POOL: dm-thin reads of an active pool's volumes what Stor reads, in the first 128 MiB of each (32 in the sample); the pool is active again
+# afterwards
 by_dm() {
 	local -A sums=()
-	local dir name
+	local dir name most
 	need_module dm-thin-pool
+	most=$(count 32 128)
 	for dir in /sys/block/stor*; do
 		name=$(<"$dir/stor/name")
-		[[ $name != "$1"-* ]] || sums[$name]=$(dd if="/dev/${dir##*/}" bs=1M count=128 iflag=direct status=none | xxh64sum)
+		[[ $name != "$1"-* ]] || sums[$name]=$(dd if="/dev/${dir##*/}" bs=1M count="$most" iflag=direct status=none | xxh64sum)
 	done
 	((${#sums[@]})) || fail "pool $1 has no active volume"
 	storctl pool deactivate "$1"
 	storctl pool activate "$1" --fallback
 	for name in "${!sums[@]}"; do
-		equal "what dm-thin reads of $name" "$(dd if="/dev/mapper/$name" bs=1M count=128 iflag=direct status=none | xxh64sum)" "${sums[$name]}"
+		equal "what dm-thin reads of $name" "$(dd if="/dev/mapper/$name" bs=1M count="$most" iflag=direct status=none | xxh64sum)" "${sums[$name]}"
 	done
 	storctl pool deactivate "$1" --fallback
 	storctl pool activate "$1"

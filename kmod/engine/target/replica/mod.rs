@@ -259,6 +259,11 @@ impl Shared {
     }
 }
 
+/// Whether a leg may have no command for it, although it said so before.
+fn is_optional(op: Op) -> bool {
+    op == bindings::req_op_REQ_OP_DISCARD || op == bindings::req_op_REQ_OP_WRITE_ZEROES
+}
+
 impl Target for Replica {
     const NAME: &'static str = "replica";
 
@@ -333,9 +338,7 @@ impl Target for Replica {
 
     fn lost(&self, lower: u32, op: Op, status: Status) {
         let shared = &self.shared;
-        let optional = op == bindings::req_op_REQ_OP_DISCARD
-            || op == bindings::req_op_REQ_OP_WRITE_ZEROES && status == Status::NOTSUPP;
-        if lower as usize >= shared.legs || optional {
+        if lower as usize >= shared.legs || is_optional(op) && status == Status::NOTSUPP {
             return;
         }
         if let Some(count) = shared.count(lower) {
@@ -378,6 +381,8 @@ impl Target for Replica {
                 shared.epoch.leave(owner, &shared.wait);
                 since as u32
             }
+            // Legs may differ there now, which the chunk's bit says; whoever wants zeros writes them.
+            op if is_optional(op) && status == Status::NOTSUPP => return Settled::With(status),
             _ => owner.wrapping_sub(1),
         };
         match shared.verdict(ask.op(), done, spoiled) {

@@ -444,7 +444,8 @@ pub(super) fn parts(sector: u64, sectors: u64) -> impl Iterator<Item = (u64, u64
     })
 }
 
-/// Writes what the buffers have. Zeros are not written where there are zeros already, so that a thin leg stays thin.
+/// Writes what the buffers have. Zeros are not written where there are zeros already, and elsewhere the leg may give up the space, so that
+/// a thin leg stays thin.
 fn write_parts(desk: &mut Desk, device: Device, sector: u64, sectors: u64) -> Result {
     let Desk { bios, buffers, there, .. } = desk;
     let mut needed = [true; COPIES];
@@ -452,8 +453,11 @@ fn write_parts(desk: &mut Desk, device: Device, sector: u64, sectors: u64) -> Re
         let bytes = (sectors as usize).wrapping_mul(512);
         let (Some(from), Some(into)) = (buffer.get(..bytes), there.get_mut(..bytes)) else { return Err(EIO) };
         if from.iter().all(|&byte| byte == 0) {
+            *needed = false;
             // A leg that cannot read it is written to.
-            *needed = device.read(at, into).is_err() || into.iter().any(|&byte| byte != 0);
+            if device.read(at, into).is_err() || into.iter().any(|&byte| byte != 0) {
+                device.zero_out(at, sectors)?;
+            }
         }
     }
     let parts = buffers.iter().zip(parts(sector, sectors)).zip(needed).filter(|(_, needed)| *needed);

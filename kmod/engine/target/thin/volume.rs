@@ -8,7 +8,7 @@ use super::super::{Config, Flush, Mapped, Target};
 use super::map::{Entry, Map, BLOCKS_MAX, LEAF};
 use super::pool::{Inner, ThinPool};
 use super::young::{Fresh, Read, Under, Write, TOKEN};
-use crate::abi::engine::{Piece, ORIGIN};
+use crate::abi::engine::{Piece, ORIGIN, ZEROS_MAX};
 use crate::abi::errno;
 use crate::abi::uapi::{self, stor_thin_config};
 use crate::block::clock;
@@ -142,7 +142,7 @@ impl Target for Thin {
     fn map(&self, ask: Ask) -> Result<Mapped, Status> {
         let read = match ask.op() {
             bindings::req_op_REQ_OP_READ => true,
-            bindings::req_op_REQ_OP_WRITE => false,
+            bindings::req_op_REQ_OP_WRITE | bindings::req_op_REQ_OP_WRITE_ZEROES => false,
             bindings::req_op_REQ_OP_DISCARD => return self.defer(ask),
             _ => return Err(Status::NOTSUPP),
         };
@@ -155,8 +155,13 @@ impl Target for Thin {
                 return if held { self.defer(ask) } else { Err(Status::NOSPC) };
             }
         }
-        match self.find(&ask, read, token) {
+        let found = match ask.op() {
+            bindings::req_op_REQ_OP_WRITE_ZEROES => self.find_zeros(&ask, token),
+            _ => self.find((ask.sector(), ask.sectors()), read, token),
+        };
+        match found {
             Some(Mapped::At(piece)) if piece.token == token => Ok(Mapped::At(piece)),
+            Some(Mapped::Zeros(piece)) if piece.token == token => Ok(Mapped::Zeros(piece)),
             Some(other) => {
                 self.volume.epoch.leave(token, &self.pool.inner.wait);
                 Ok(other)
@@ -220,12 +225,12 @@ impl Thin {
     /// Where the beginning of a range is, if that is known and nothing has to happen before it is read, or written to. A piece
     /// with another token than ours, and what is nowhere, need ours no more.
     #[inline]
-    fn find(&self, ask: &Ask, read: bool, token: u32) -> Option<Mapped> {
+    fn find(&self, (sector, sectors): (u64, u64), read: bool, token: u32) -> Option<Mapped> {
         let inner: &Inner = &self.pool.inner;
-        let (sector, size) = (ask.sector(), inner.block_sectors);
+        let size = inner.block_sectors;
         let block = sector.checked_div(size)?;
         let offset = sector.wrapping_sub(block.wrapping_mul(size));
-        let end = sector.wrapping_add(ask.sectors());
+        let end = sector.wrapping_add(sectors);
         let leaf = self.volume.map.leaf(&inner.leaves, block)?;
         leaf.touch();
         // How many blocks the range and the leaf have from this one on.
@@ -253,7 +258,7 @@ impl Thin {
             }
             Entry::Young(id) => {
                 // A block has less than 2^32 sectors.
-                let end = size.min(offset.saturating_add(ask.sectors()));
+                let end = size.min(offset.saturating_add(sectors));
                 let owner = self.volume.number.load(Relaxed);
                 match inner.youngs.read(owner, id, block, offset as u32, end as u32) {
                     Read::Data(data, sectors) => {
@@ -280,6 +285,29 @@ impl Thin {
                 let sectors = blocks.wrapping_mul(size).wrapping_sub(offset).min(place.sectors);
                 Some(Mapped::At(Piece { sector: place.sector, sectors, lower: place.lower, token }))
             }
+        }
+    }
+
+    /// Where zeros are to be written, if a range begins there that is to be zeros. Whole blocks the worker gives up; where there is
+    /// none, nothing is to be done.
+    #[cold]
+    fn find_zeros(&self, ask: &Ask, token: u32) -> Option<Mapped> {
+        let (sector, size) = (ask.sector(), self.pool.inner.block_sectors);
+        let mut sectors = ask.sectors().min(ZEROS_MAX);
+        if self.volume.gives_up(ask.keeps_space()) {
+            let block = sector.checked_div(size)?;
+            let rest = size.wrapping_sub(sector.wrapping_sub(block.wrapping_mul(size)));
+            if self.volume.map.leaf(&self.pool.inner.leaves, block)?.get(block) == Entry::Hole {
+                return Some(Mapped::Nowhere(rest));
+            }
+            if rest == size && ask.sectors() >= size {
+                return None;
+            }
+            sectors = sectors.min(rest);
+        }
+        match self.find((sector, sectors), false, token)? {
+            Mapped::At(piece) => Some(Mapped::Zeros(piece)),
+            other => Some(other),
         }
     }
 
@@ -318,6 +346,11 @@ impl Volume {
     /// Something of it changes in this transaction.
     pub(super) fn change_in(&self, transaction: u64) {
         self.changed.store(transaction, Release);
+    }
+
+    /// Whether blocks are given up that are to be zeros: whoever asks may want to have them, or something else might be read in their place.
+    pub(super) fn gives_up(&self, keeps_space: bool) -> bool {
+        !keeps_space && self.origin.is_none()
     }
 
     /// Bytes of memory.

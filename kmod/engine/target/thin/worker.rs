@@ -116,12 +116,20 @@ impl Inner {
         let Some(volume) = state.volumes.get(deferred.owner() as usize).and_then(Option::clone) else { return };
         let stopped = volume.stopped.load(Relaxed) != 0;
         let served = match deferred.op() {
-            bindings::req_op_REQ_OP_WRITE | bindings::req_op_REQ_OP_DISCARD if stopped => Err(Status::NOSPC),
+            bindings::req_op_REQ_OP_WRITE | bindings::req_op_REQ_OP_DISCARD | bindings::req_op_REQ_OP_WRITE_ZEROES
+                if stopped =>
+            {
+                Err(Status::NOSPC)
+            }
             bindings::req_op_REQ_OP_FLUSH => return state.flushes.push(deferred),
             bindings::req_op_REQ_OP_READ => self.ready_to_read(state, &volume, &deferred),
-            bindings::req_op_REQ_OP_WRITE => self.ready_to_write(state, &volume, &deferred),
+            bindings::req_op_REQ_OP_WRITE => match self.blocks(&deferred) {
+                Some(blocks) => self.ready_to_write(state, &volume, blocks),
+                None => Err(Status::IOERR),
+            },
+            bindings::req_op_REQ_OP_WRITE_ZEROES => self.ready_to_zero(state, &volume, &deferred),
             bindings::req_op_REQ_OP_DISCARD => {
-                return match self.unmap(state, &volume, &deferred) {
+                return match self.discarded(state, &volume, &deferred) {
                     Ok(()) => deferred.end(Status::OK),
                     Err(status) => deferred.end(status),
                 };
@@ -155,8 +163,7 @@ impl Inner {
     }
 
     /// Whatever a write needs of all its blocks.
-    fn ready_to_write(&self, state: &mut State, volume: &Arc<Volume>, deferred: &Deferred) -> Result<(), Status> {
-        let (first, last) = self.blocks(deferred).ok_or(Status::IOERR)?;
+    fn ready_to_write(&self, state: &mut State, volume: &Arc<Volume>, (first, last): (u64, u64)) -> Result<(), Status> {
         let mut block = first;
         while block <= last {
             let mut entry = self.entry(volume, block);
@@ -177,6 +184,30 @@ impl Inner {
             block = block.wrapping_add(done);
         }
         Ok(())
+    }
+
+    /// Gives up the blocks with which a range begins that is to be zeros; or whatever a write needs of the first, or of all if none is to be
+    /// given up.
+    fn ready_to_zero(&self, state: &mut State, volume: &Arc<Volume>, deferred: &Deferred) -> Result<(), Status> {
+        let (first, last) = self.blocks(deferred).ok_or(Status::IOERR)?;
+        if !volume.gives_up(deferred.keeps_space()) {
+            return self.ready_to_write(state, volume, (first, last));
+        }
+        if self.entry(volume, first) == Entry::Unknown {
+            self.fill(state, volume, first)?;
+        }
+        let (begin, end) = self.whole_blocks(deferred);
+        match self.entry(volume, first) {
+            Entry::Hole => Ok(()),
+            _ if begin == first && begin < end => self.unmap(state, volume, begin, end),
+            _ => self.ready_to_write(state, volume, (first, first)),
+        }
+    }
+
+    /// The blocks that are in a range whole: from which on, and up to which.
+    fn whole_blocks(&self, deferred: &Deferred) -> (u64, u64) {
+        let end = deferred.sector().wrapping_add(deferred.sectors());
+        (deferred.sector().div_ceil(self.block_sectors), end.checked_div(self.block_sectors).unwrap_or(0))
     }
 
     /// Reads the mappings around a block into memory, as far as they are not.
@@ -256,15 +287,18 @@ impl Inner {
         Ok(())
     }
 
-    /// Gives up whole blocks of a range.
-    fn unmap(&self, state: &mut State, volume: &Arc<Volume>, deferred: &Deferred) -> Result<(), Status> {
-        let size = self.block_sectors;
-        let begin = deferred.sector().div_ceil(size);
-        let end = deferred.sector().wrapping_add(deferred.sectors()).checked_div(size).unwrap_or(0);
+    /// Gives up whole blocks of a range that is discarded.
+    fn discarded(&self, state: &mut State, volume: &Arc<Volume>, deferred: &Deferred) -> Result<(), Status> {
+        let (begin, end) = self.whole_blocks(deferred);
         // What the pool cannot give up it keeps: that is no error of a discard.
         if begin >= end || self.mode.load(Relaxed) >= uapi::STOR_POOL_STUCK {
             return Ok(());
         }
+        self.unmap(state, volume, begin, end)
+    }
+
+    /// Gives up blocks.
+    fn unmap(&self, state: &mut State, volume: &Arc<Volume>, begin: u64, end: u64) -> Result<(), Status> {
         self.settle(state, volume)?;
         let unmapped = self.unmap_blocks(state, volume, begin, end);
         if unmapped.is_err() {
