@@ -28,7 +28,7 @@ use super::uapi::{
 use core::ffi::{c_int, c_void};
 
 /// Number of this ABI.
-pub const ENGINE_ABI: u32 = 4;
+pub const ENGINE_ABI: u32 = 5;
 
 /// Bytes of a version or target name, with the NUL.
 pub const TEXT: usize = 32;

@@ -27,8 +27,13 @@ pub const STOR_REPLICA_CONFIG_VERSION: u32 = 1;
 pub const STOR_REPLICA_TIE_BREAK: u32 = 1;
 pub const STOR_REPLICA_FORCE: u32 = 2;
 pub const STOR_REPLICA_JOIN_TIE_BREAK: u32 = 4;
+pub const STOR_REPLICA_WRITE_MOSTLY: u32 = 8;
+pub const STOR_REPLICA_READ_TOO: u32 = 16;
+pub const STOR_REPLICA_DROP_SLOW: u32 = 32;
 pub const STOR_MAX_LEGS: u32 = 16;
 pub const STOR_REPLICA_ANY: u32 = 4294967295;
+pub const STOR_REPLICA_NEVER: u32 = 4294967295;
+pub const STOR_REPLICA_SLOW: u32 = 100;
 pub const STOR_CREATE_READ_ONLY: u32 = 1;
 pub const STOR_RELOAD_SHRINK: u32 = 1;
 pub const STOR_SET_READ_ONLY: u32 = 1;
@@ -68,10 +73,18 @@ pub const STOR_LEG_FAILED: u32 = 4;
 pub const STOR_LEG_JOINING: u32 = 8;
 pub const STOR_LEG_VOTER: u32 = 16;
 pub const STOR_LEG_SOURCE: u32 = 32;
+pub const STOR_LEG_WRITE_MOSTLY: u32 = 64;
+pub const STOR_LEG_SLOW: u32 = 128;
+pub const STOR_LEG_SILENT: u32 = 256;
 pub const STOR_REPLICA_RUNS: u32 = 0;
 pub const STOR_REPLICA_STOP_QUORUM: u32 = 1;
 pub const STOR_REPLICA_STOP_NO_LEG: u32 = 2;
 pub const STOR_REPLICA_STOP_END: u32 = 3;
+pub const STOR_REPLICA_WAITS_NOTHING: u32 = 0;
+pub const STOR_REPLICA_WAITS_SOURCE: u32 = 1;
+pub const STOR_REPLICA_WAITS_WRITES: u32 = 2;
+pub const STOR_REPLICA_WAITS_LEG: u32 = 3;
+pub const STOR_REPLICA_WAITS_RATE: u32 = 4;
 pub const STOR_REPLICA_RANGES: u32 = 80;
 pub const STOR_VERIFY_REPAIR: u32 = 1;
 pub const STOR_ENGINE_ACTIVE: u32 = 1;
@@ -105,6 +118,8 @@ pub const STOR_EVENT_LEG_FAILED: u32 = 22;
 pub const STOR_EVENT_LEG_JOINED: u32 = 23;
 pub const STOR_EVENT_LEG_ENTITLED: u32 = 24;
 pub const STOR_EVENT_REPLICA_STOPPED: u32 = 25;
+pub const STOR_EVENT_LEG_SLOW: u32 = 26;
+pub const STOR_EVENT_LEG_SILENT: u32 = 27;
 pub const STOR_NR_VERSION: u32 = 0;
 pub const STOR_NR_CREATE: u32 = 1;
 pub const STOR_NR_REMOVE: u32 = 2;
@@ -280,10 +295,13 @@ pub struct stor_replica_config {
     pub resync_rate: __u64,
     pub joins: [__u8; 16usize],
     pub leaves: [__u8; 16usize],
+    pub mostly: [__u8; 16usize],
+    pub slow: __u32,
+    pub reserved: __u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of stor_replica_config"][::core::mem::size_of::<stor_replica_config>() - 104usize];
+    ["Size of stor_replica_config"][::core::mem::size_of::<stor_replica_config>() - 128usize];
     ["Alignment of stor_replica_config"][::core::mem::align_of::<stor_replica_config>() - 8usize];
     ["Offset of field: stor_replica_config::version"][::core::mem::offset_of!(stor_replica_config, version) - 0usize];
     ["Offset of field: stor_replica_config::flags"][::core::mem::offset_of!(stor_replica_config, flags) - 4usize];
@@ -296,6 +314,10 @@ const _: () = {
         [::core::mem::offset_of!(stor_replica_config, resync_rate) - 64usize];
     ["Offset of field: stor_replica_config::joins"][::core::mem::offset_of!(stor_replica_config, joins) - 72usize];
     ["Offset of field: stor_replica_config::leaves"][::core::mem::offset_of!(stor_replica_config, leaves) - 88usize];
+    ["Offset of field: stor_replica_config::mostly"][::core::mem::offset_of!(stor_replica_config, mostly) - 104usize];
+    ["Offset of field: stor_replica_config::slow"][::core::mem::offset_of!(stor_replica_config, slow) - 120usize];
+    ["Offset of field: stor_replica_config::reserved"]
+        [::core::mem::offset_of!(stor_replica_config, reserved) - 124usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -769,10 +791,12 @@ pub struct stor_replica_leg {
     pub read_errors: __u64,
     pub write_errors: __u64,
     pub repaired: __u64,
+    pub read_time: __u64,
+    pub write_time: __u64,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of stor_replica_leg"][::core::mem::size_of::<stor_replica_leg>() - 48usize];
+    ["Size of stor_replica_leg"][::core::mem::size_of::<stor_replica_leg>() - 64usize];
     ["Alignment of stor_replica_leg"][::core::mem::align_of::<stor_replica_leg>() - 8usize];
     ["Offset of field: stor_replica_leg::uuid"][::core::mem::offset_of!(stor_replica_leg, uuid) - 0usize];
     ["Offset of field: stor_replica_leg::state"][::core::mem::offset_of!(stor_replica_leg, state) - 16usize];
@@ -782,6 +806,8 @@ const _: () = {
     ["Offset of field: stor_replica_leg::write_errors"]
         [::core::mem::offset_of!(stor_replica_leg, write_errors) - 32usize];
     ["Offset of field: stor_replica_leg::repaired"][::core::mem::offset_of!(stor_replica_leg, repaired) - 40usize];
+    ["Offset of field: stor_replica_leg::read_time"][::core::mem::offset_of!(stor_replica_leg, read_time) - 48usize];
+    ["Offset of field: stor_replica_leg::write_time"][::core::mem::offset_of!(stor_replica_leg, write_time) - 56usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -799,11 +825,17 @@ pub struct stor_replica_facts {
     pub position: __u64,
     pub waiting: __u64,
     pub memory: __u64,
+    pub rebuild_time: __u64,
+    pub rebuild_copied: __u64,
+    pub rebuild_left: __u64,
+    pub waits_time: __u64,
+    pub waits: __u32,
+    pub reserved: __u32,
     pub leg: [stor_replica_leg; 17usize],
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of stor_replica_facts"][::core::mem::size_of::<stor_replica_facts>() - 920usize];
+    ["Size of stor_replica_facts"][::core::mem::size_of::<stor_replica_facts>() - 1232usize];
     ["Alignment of stor_replica_facts"][::core::mem::align_of::<stor_replica_facts>() - 8usize];
     ["Offset of field: stor_replica_facts::stop"][::core::mem::offset_of!(stor_replica_facts, stop) - 0usize];
     ["Offset of field: stor_replica_facts::slots"][::core::mem::offset_of!(stor_replica_facts, slots) - 4usize];
@@ -819,7 +851,17 @@ const _: () = {
     ["Offset of field: stor_replica_facts::position"][::core::mem::offset_of!(stor_replica_facts, position) - 80usize];
     ["Offset of field: stor_replica_facts::waiting"][::core::mem::offset_of!(stor_replica_facts, waiting) - 88usize];
     ["Offset of field: stor_replica_facts::memory"][::core::mem::offset_of!(stor_replica_facts, memory) - 96usize];
-    ["Offset of field: stor_replica_facts::leg"][::core::mem::offset_of!(stor_replica_facts, leg) - 104usize];
+    ["Offset of field: stor_replica_facts::rebuild_time"]
+        [::core::mem::offset_of!(stor_replica_facts, rebuild_time) - 104usize];
+    ["Offset of field: stor_replica_facts::rebuild_copied"]
+        [::core::mem::offset_of!(stor_replica_facts, rebuild_copied) - 112usize];
+    ["Offset of field: stor_replica_facts::rebuild_left"]
+        [::core::mem::offset_of!(stor_replica_facts, rebuild_left) - 120usize];
+    ["Offset of field: stor_replica_facts::waits_time"]
+        [::core::mem::offset_of!(stor_replica_facts, waits_time) - 128usize];
+    ["Offset of field: stor_replica_facts::waits"][::core::mem::offset_of!(stor_replica_facts, waits) - 136usize];
+    ["Offset of field: stor_replica_facts::reserved"][::core::mem::offset_of!(stor_replica_facts, reserved) - 140usize];
+    ["Offset of field: stor_replica_facts::leg"][::core::mem::offset_of!(stor_replica_facts, leg) - 144usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -830,7 +872,7 @@ pub struct stor_replica_status {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of stor_replica_status"][::core::mem::size_of::<stor_replica_status>() - 952usize];
+    ["Size of stor_replica_status"][::core::mem::size_of::<stor_replica_status>() - 1264usize];
     ["Alignment of stor_replica_status"][::core::mem::align_of::<stor_replica_status>() - 8usize];
     ["Offset of field: stor_replica_status::header"][::core::mem::offset_of!(stor_replica_status, header) - 0usize];
     ["Offset of field: stor_replica_status::uuid"][::core::mem::offset_of!(stor_replica_status, uuid) - 16usize];

@@ -219,6 +219,18 @@ impl<D: Driver> Disk<D> {
         seen
     }
 
+    /// Keeps what live requests use there as long as one that is live does: whoever freezes the disk waits. EBUSY while it is frozen.
+    pub fn pin(&self) -> Result<Pinned<D>> {
+        // SAFETY: A registered disk has a queue.
+        let queue = unsafe { (*self.disk.as_ptr()).queue };
+        // SAFETY: As above.
+        if !unsafe { ffi::stor_queue_enter(queue) } {
+            return Err(EBUSY);
+        }
+        // INVARIANT: Just entered.
+        Ok(Pinned { queue, live: self.shared.live.get(), _driver: PhantomData })
+    }
+
     /// Requests that were started and have not ended.
     pub fn in_flight(&self) -> InFlight {
         self.tags.in_flight()
@@ -328,6 +340,32 @@ impl<D: Driver> Drop for Disk<D> {
             }
             bindings::put_disk(self.disk.as_ptr());
         }
+    }
+}
+
+/// What live requests use, as if one were live.
+///
+/// # Invariants
+///
+/// The queue was entered, which keeps it and what it carries there and unchanged.
+pub struct Pinned<D: Driver> {
+    queue: *mut bindings::request_queue,
+    live: *const D::Live,
+    _driver: PhantomData<D>,
+}
+
+impl<D: Driver> Pinned<D> {
+    /// What live requests use.
+    pub fn live(&self) -> &D::Live {
+        // SAFETY: By the type invariant.
+        unsafe { &*self.live }
+    }
+}
+
+impl<D: Driver> Drop for Pinned<D> {
+    fn drop(&mut self) {
+        // SAFETY: Entered, by the type invariant.
+        unsafe { ffi::stor_queue_exit(self.queue) };
     }
 }
 

@@ -47,6 +47,16 @@ impl Device {
         unsafe { ffi::stor_bdev_has_discard(self.0.as_ptr()) }
     }
 
+    /// What the kernel has counted for it, if it counts: reads that have ended, with the nanoseconds they took together; writes
+    /// likewise; how many are under way.
+    pub fn counted(&self) -> ((u64, u64), (u64, u64), u32) {
+        let (mut ended, mut time, mut under_way) = ([0; 2], [0; 2], 0);
+        // SAFETY: By the type invariant.
+        unsafe { ffi::stor_bdev_stat(self.0.as_ptr(), &mut ended, &mut time, &mut under_way) };
+        let ([reads, writes], [read_time, write_time]) = (ended, time);
+        ((reads, read_time), (writes, write_time), under_way)
+    }
+
     /// Reads. The buffer is of the kernel's linear mapping, as a `KBox` or `KVec` is.
     pub fn read(&self, sector: u64, into: &mut [u8]) -> Result {
         // SAFETY: By the type invariant; the buffer is there for the call.

@@ -8,6 +8,7 @@
 #include <linux/blkdev.h>
 #include <linux/ktime.h>
 #include <linux/lockdep.h>
+#include <linux/part_stat.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
@@ -201,4 +202,27 @@ void stor_write_zeros(struct bio *parent, u64 sector, u64 sectors)
 	if (err)
 		parent->bi_status = errno_to_blk_status(err);
 	bio_endio(parent);
+}
+
+/* What was read and written, and how long that took; @time in nanoseconds. */
+void stor_bdev_stat(struct block_device *bdev, u64 ended[2], u64 time[2], u32 *under_way)
+{
+	int way;
+
+	for (way = 0; way < 2; way++) {
+		ended[way] = part_stat_read(bdev, ios[way]);
+		time[way] = part_stat_read(bdev, nsecs[way]);
+	}
+	*under_way = bdev_count_inflight(bdev);
+}
+
+/* As a request would: false if the queue is frozen. */
+bool stor_queue_enter(struct request_queue *q)
+{
+	return percpu_ref_tryget_live(&q->q_usage_counter);
+}
+
+void stor_queue_exit(struct request_queue *q)
+{
+	percpu_ref_put(&q->q_usage_counter);
 }

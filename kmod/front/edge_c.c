@@ -57,4 +57,4 @@ const struct attribute_group *stor_disk_groups[] = {
 
 /* What a module this front drives announces in `modinfo`. */
 MODULE_INFO(stor_abi, "1");
-MODULE_INFO(stor_engine_abi, "4");
+MODULE_INFO(stor_engine_abi, "5");

@@ -13,7 +13,7 @@ use crate::abi::engine::{LowerInfo, ObjectConfig, TEXT};
 use crate::abi::{errno, uapi};
 use crate::block::bdev::{device_of, Lower, LowerSet};
 use crate::block::clock;
-use crate::block::gendisk::Disk;
+use crate::block::gendisk::{Disk, Pinned};
 use crate::block::queue_limits::QueueLimits;
 use crate::pure::control::check_resize;
 use kernel::prelude::*;
@@ -448,9 +448,9 @@ impl State {
         self.find(uuid)?.disk.with_live(|live| live.object.as_ref().ok_or(ENODEV)?.facts(facts))
     }
 
-    /// Compares the legs of a replica. EOPNOTSUPP it is none, ENODEV no engine drives it.
-    pub fn replica_verify(&self, uuid: &[u8; 16], ask: &mut uapi::stor_replica_verify) -> Result {
-        self.find(uuid)?.disk.with_live(|live| live.object.as_ref().ok_or(ENODEV)?.verify(ask))
+    /// A volume's object, for what takes so long that the state lock cannot be held meanwhile.
+    pub fn pin(&self, uuid: &[u8; 16]) -> Result<Pinned<Volume>> {
+        self.find(uuid)?.disk.pin()
     }
 
     /// EBUSY if I/O to these devices would wait for the state lock, because a volume that they are is suspended.

@@ -142,7 +142,9 @@ struct stor_pool_config {
  * and what others have besides is lost. With `joins` or `leaves` the start changes who the
  * members are, if that was not done before: when it has succeeded, the change is
  * on a majority of them. Who joins is a lower, formatted as an empty leg of the array;
- * or the tie-break, whose UUID this then is, with STOR_REPLICA_JOIN_TIE_BREAK. Who leaves may be there or not. The volume's size is the array's, and its UUID
+ * or the tie-break, whose UUID this then is, with STOR_REPLICA_JOIN_TIE_BREAK. Who leaves may be there or not. With
+ * STOR_REPLICA_WRITE_MOSTLY the leg `mostly` is marked so that it is read only if no other can be, with
+ * STOR_REPLICA_READ_TOO it is so no longer; that stays on it, as md's write-mostly. The volume's size is the array's, and its UUID
  * may be any. STOR_IOC_RELOAD brings legs back, and leaves out those that are gone: the volume is held for
  * as long as it takes to stop and start with the new list. Errors besides those of CREATE: EILSEQ a lower is no
  * leg, EUCLEAN it or its membership record is damaged, EPROTO it has what is not known, or no bitmap,
@@ -155,9 +157,14 @@ struct stor_pool_config {
 #define STOR_REPLICA_TIE_BREAK		(1U << 0)
 #define STOR_REPLICA_FORCE		(1U << 1)
 #define STOR_REPLICA_JOIN_TIE_BREAK	(1U << 2)
+#define STOR_REPLICA_WRITE_MOSTLY	(1U << 3)
+#define STOR_REPLICA_READ_TOO		(1U << 4)
+#define STOR_REPLICA_DROP_SLOW		(1U << 5)	/* a leg that is slow or silent counts as failed */
 
 #define STOR_MAX_LEGS		16
 #define STOR_REPLICA_ANY	0xffffffff
+#define STOR_REPLICA_NEVER	0xffffffff	/* no leg is slow */
+#define STOR_REPLICA_SLOW	100		/* milliseconds, if `slow` is 0 */
 
 struct stor_replica_config {
 	__u32 version;			/* STOR_REPLICA_CONFIG_VERSION */
@@ -170,6 +177,9 @@ struct stor_replica_config {
 	__u64 resync_rate;		/* bytes a second that a rebuild takes at most, 0 for as much as there is */
 	__u8 joins[STOR_UUID_LEN];	/* UUID of who is to be a member, or zero; not with STOR_REPLICA_FORCE */
 	__u8 leaves[STOR_UUID_LEN];	/* UUID of who is to be none any more, or zero; not with STOR_REPLICA_FORCE */
+	__u8 mostly[STOR_UUID_LEN];	/* UUID of a leg, with STOR_REPLICA_WRITE_MOSTLY or STOR_REPLICA_READ_TOO, else zero */
+	__u32 slow;			/* milliseconds: a leg whose writes take longer, and ten times as long as the fastest leg's, is slow */
+	__u32 reserved;			/* zero */
 };
 
 /*
@@ -505,6 +515,9 @@ struct stor_pool_device {
 #define STOR_LEG_JOINING	(1U << 3)	/* is about to be rebuilt */
 #define STOR_LEG_VOTER		(1U << 4)
 #define STOR_LEG_SOURCE		(1U << 5)	/* may be read */
+#define STOR_LEG_WRITE_MOSTLY	(1U << 6)	/* is read only if no other can be */
+#define STOR_LEG_SLOW		(1U << 7)	/* writes take much longer than on another */
+#define STOR_LEG_SILENT		(1U << 8)	/* has had I/O under way for 30 seconds, none of which has ended */
 
 struct stor_replica_leg {
 	__u8 uuid[STOR_UUID_LEN];	/* the leg's; zero if nobody has this place */
@@ -513,6 +526,8 @@ struct stor_replica_leg {
 	__u64 read_errors;		/* since the volume started */
 	__u64 write_errors;
 	__u64 repaired;			/* reads that failed and were written anew from another leg */
+	__u64 read_time;		/* nanoseconds that a read took of late, on average, as the device counts it; 0 unknown */
+	__u64 write_time;		/* likewise a write */
 };
 
 /* Why a replica has stopped: writes fail; reads go on with STOR_REPLICA_STOP_QUORUM. */
@@ -520,6 +535,13 @@ struct stor_replica_leg {
 #define STOR_REPLICA_STOP_QUORUM	1	/* too few voters could be told of a change */
 #define STOR_REPLICA_STOP_NO_LEG	2	/* the last leg with all data failed */
 #define STOR_REPLICA_STOP_END		3	/* no further change can be counted */
+
+/* What a rebuild waits for. */
+#define STOR_REPLICA_WAITS_NOTHING	0
+#define STOR_REPLICA_WAITS_SOURCE	1	/* no leg can be read there: tried again every 5 seconds */
+#define STOR_REPLICA_WAITS_WRITES	2	/* somebody writes there all the time */
+#define STOR_REPLICA_WAITS_LEG		3	/* a leg does not answer */
+#define STOR_REPLICA_WAITS_RATE		4	/* it has taken as much as it may */
 
 /* What a replica says of itself. Legs are by their slots; behind them is the tie-break. */
 struct stor_replica_facts {
@@ -536,6 +558,12 @@ struct stor_replica_facts {
 	__u64 position;			/* bytes: where the rebuild is, or 0 */
 	__u64 waiting;			/* requests that wait for the membership or the bitmap */
 	__u64 memory;			/* bytes of kernel memory */
+	__u64 rebuild_time;		/* nanoseconds since the rebuild began, or 0 */
+	__u64 rebuild_copied;		/* bytes that it has copied */
+	__u64 rebuild_left;		/* bytes that it has to copy yet */
+	__u64 waits_time;		/* nanoseconds that it has waited, or 0 */
+	__u32 waits;			/* STOR_REPLICA_WAITS_* */
+	__u32 reserved;
 	struct stor_replica_leg leg[17];	/* [STOR_MAX_LEGS + 1] */
 };
 
@@ -653,6 +681,8 @@ struct stor_engine_switch {
 #define STOR_EVENT_LEG_JOINED		23	/* value: the leg's slot: it gets all writes */
 #define STOR_EVENT_LEG_ENTITLED		24	/* value: the leg's slot: it has all that was acknowledged */
 #define STOR_EVENT_REPLICA_STOPPED	25	/* value: STOR_REPLICA_STOP_* */
+#define STOR_EVENT_LEG_SLOW		26	/* value: the leg's slot: it is STOR_LEG_SLOW now */
+#define STOR_EVENT_LEG_SILENT		27	/* value: the leg's slot: it is STOR_LEG_SILENT now */
 
 struct stor_event {
 	__u64 sequence;

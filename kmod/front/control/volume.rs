@@ -178,6 +178,9 @@ pub(super) fn replica_status(front: &'static Front, call: &Call) -> Result {
 pub(super) fn replica_verify(front: &'static Front, call: &Call) -> Result {
     let mut argument = call.large::<uapi::stor_replica_verify>(uapi::STOR_VERIFY_REPAIR)?;
     let uuid = argument.uuid;
-    front.lock().replica_verify(&uuid, &mut argument)?;
+    // The legs are read without the state lock, which others want when one of them does not answer.
+    let volume = front.lock().pin(&uuid)?;
+    volume.live().object.as_ref().ok_or(ENODEV)?.verify(&mut argument)?;
+    drop(volume);
     call.write(&*argument)
 }

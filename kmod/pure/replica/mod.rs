@@ -20,6 +20,7 @@
 //! - [`keeper`]: everything that is written besides data, one step after the other
 //! - [`range`]: which writes have to wait for each other
 //! - [`rebuild`]: what is to be copied to legs that are not entitled
+//! - [`speed`]: which legs are slow, or silent
 
 pub mod acknowledge;
 pub mod assemble;
@@ -36,3 +37,4 @@ pub mod rebuild;
 pub mod record;
 pub mod refusal;
 pub mod set;
+pub mod speed;

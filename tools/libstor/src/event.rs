@@ -112,6 +112,8 @@ impl Event {
             STOR_EVENT_LEG_JOINED => "leg-joined",
             STOR_EVENT_LEG_ENTITLED => "leg-entitled",
             STOR_EVENT_REPLICA_STOPPED => "replica-stopped",
+            STOR_EVENT_LEG_SLOW => "leg-slow",
+            STOR_EVENT_LEG_SILENT => "leg-silent",
             _ => "unknown",
         }
     }
@@ -134,7 +136,11 @@ impl Event {
             STOR_EVENT_POOL_MODE => Value::Mode(mode_word(self.value)),
             STOR_EVENT_POOL_LOW_WATER => Value::Free(Bytes(self.value)),
             STOR_EVENT_POOL_DELETED | STOR_EVENT_POOL_NO_ROOM => Value::Device(self.value),
-            STOR_EVENT_LEG_FAILED | STOR_EVENT_LEG_JOINED | STOR_EVENT_LEG_ENTITLED => match self.value {
+            STOR_EVENT_LEG_FAILED
+            | STOR_EVENT_LEG_JOINED
+            | STOR_EVENT_LEG_ENTITLED
+            | STOR_EVENT_LEG_SLOW
+            | STOR_EVENT_LEG_SILENT => match self.value {
                 TIE_BREAK => Value::TieBreak,
                 slot => Value::Slot(slot),
             },

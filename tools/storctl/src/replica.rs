@@ -2,12 +2,12 @@
 
 //! Commands about replicas: what was typed is handed to libstor, and what it answers to the printer.
 
-use crate::args::{Replica, ReplicaChange};
+use crate::args::{OnSlow, Replica, ReplicaChange};
 use crate::print::Printer;
 use crate::progress::Shown;
 use crate::{connect, Stop};
 use libstor::metadata::Progress;
-use libstor::replica::{Assemble, NewReplica, ReplicaChange as Answer, Verify};
+use libstor::replica::{Assemble, NewReplica, ReplicaChange as Answer, Settings, Verify};
 use libstor::size::Iec;
 use libstor::{Bytes, Error, Kind, Result};
 use std::path::Path;
@@ -78,11 +78,29 @@ fn change(request: &ReplicaChange) -> Result<Answer> {
             let device = Some(Path::new(device)).filter(|device| *device != Path::new("none"));
             connect(change.dry_run)?.set_tie_break(&replica.replica, device, *force)
         }
-        ReplicaChange::Set { replica, prefer, resync_rate, change, .. } => {
-            if prefer.is_none() && resync_rate.is_none() {
+        ReplicaChange::Set {
+            replica,
+            prefer,
+            resync_rate,
+            write_mostly,
+            no_write_mostly,
+            slow,
+            on_slow,
+            change,
+            ..
+        } => {
+            let marked = write_mostly.clone().map(|leg| (leg, true));
+            let settings = Settings {
+                prefer: prefer.clone(),
+                write_mostly: marked.or(no_write_mostly.clone().map(|leg| (leg, false))),
+                resync_rate: *resync_rate,
+                slow: *slow,
+                drop_slow: on_slow.map(|what| what == OnSlow::Drop),
+            };
+            if settings == Settings::default() {
                 return Err(Error::new(Kind::Usage, "nothing is to be set").help("see 'storctl replica set --help'"));
             }
-            connect(change.dry_run)?.set_replica(&replica.replica, prefer.as_deref(), *resync_rate)
+            connect(change.dry_run)?.set_replica(&replica.replica, &settings)
         }
         ReplicaChange::AddLeg { replica, device, force, change } => {
             connect(change.dry_run)?.add_leg(&replica.replica, device, *force)

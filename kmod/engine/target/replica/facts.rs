@@ -5,6 +5,7 @@
 use super::state::stop_of;
 use super::Shared;
 use crate::abi::uapi::{self, stor_replica_facts};
+use crate::block::clock;
 use kernel::sync::atomic::ordering::Relaxed;
 use zerocopy::FromZeros;
 
@@ -16,7 +17,19 @@ impl Shared {
         facts.chunks = self.geometry.chunks();
         (facts.dirty, facts.needed) = (set, needed);
         facts.memory = self.memory();
+        let watched = self.watched.lock();
         let state = self.state.lock();
+        let now = clock::now();
+        let rebuild = state.rebuild;
+        if rebuild.since != 0 {
+            facts.rebuild_time = now.saturating_sub(rebuild.since).max(1);
+            facts.rebuild_copied = state.copied.saturating_sub(rebuild.copied);
+            facts.waits = match rebuild.waits {
+                uapi::STOR_REPLICA_WAITS_NOTHING if now < state.copy_at => uapi::STOR_REPLICA_WAITS_RATE,
+                waits => waits,
+            };
+            facts.waits_time = if rebuild.waits_since == 0 { 0 } else { now.saturating_sub(rebuild.waits_since) };
+        }
         facts.waiting = state.waiting.len();
         facts.copied = state.copied;
         let Some(keeper) = &state.keeper else { return };
@@ -25,6 +38,11 @@ impl Shared {
         facts.slots = keeper.slots().bits();
         (facts.epoch, facts.lineage, facts.events) = (record.epoch.get(), record.lineage, record.events.get());
         facts.position = state.cursor.position(&keeper.intent).saturating_mul(512);
+        if rebuild.since != 0 {
+            // Of the last chunk, and of one that is copied now, there may be less.
+            facts.rebuild_left = needed.saturating_mul(facts.chunk_size).min(self.size);
+        }
+        let mostly = self.write_mostly.load(Relaxed);
         let (sources, targets) = (self.view.look().sources(), keeper.targets());
         for (place, leg) in facts.leg.iter_mut().enumerate() {
             leg.lower = state.lower_at(place).unwrap_or(uapi::STOR_REPLICA_ANY);
@@ -38,6 +56,12 @@ impl Shared {
                 | flag(keeper.joining().has(place), uapi::STOR_LEG_JOINING)
                 | flag(record.voters().has(place), uapi::STOR_LEG_VOTER)
                 | flag(here && sources & 1_u32.wrapping_shl(leg.lower) != 0, uapi::STOR_LEG_SOURCE);
+            if let Some(speed) = watched.leg(leg.lower) {
+                (leg.read_time, leg.write_time) = (speed.read(), speed.write());
+                leg.state |= flag(speed.is_slow(), uapi::STOR_LEG_SLOW)
+                    | flag(speed.is_silent(), uapi::STOR_LEG_SILENT)
+                    | flag(mostly & 1_u32.wrapping_shl(leg.lower) != 0, uapi::STOR_LEG_WRITE_MOSTLY);
+            }
             if let Some(count) = self.counts.get(leg.lower as usize) {
                 leg.read_errors = count.read_errors.load(Relaxed);
                 leg.write_errors = count.write_errors.load(Relaxed);

@@ -7,6 +7,7 @@
 //! - [`state`], [`worker`]: everything else: the keeper, one step after the other; requests that wait; what is copied
 //! - [`member`]: what is on the members
 //! - [`verify`]: whether the legs are equal
+//! - [`watch`]: how fast the legs are
 //!
 //! # A write
 //!
@@ -27,6 +28,7 @@ mod range;
 mod state;
 mod verify;
 mod view;
+mod watch;
 mod words;
 mod worker;
 
@@ -54,8 +56,9 @@ use kernel::sync::{new_mutex, Arc, Mutex};
 use range::Ranges;
 use state::State;
 use view::{Fate, View};
+use watch::{Watch, Watched};
 use words::SharedWords;
-use worker::{Desk, Keep};
+use worker::{Desk, Keep, MILLISECOND};
 use zerocopy::FromBytes;
 
 /// Of a token of a piece that is written: the epoch's token.
@@ -90,6 +93,13 @@ struct Shared {
     change: Change,
     /// Where reads go if that is possible.
     prefer: u32,
+    /// A leg that is read only if no other can be from now on, or so no longer.
+    mostly: Option<([u8; 16], bool)>,
+    /// Legs that are read only if no other can be.
+    write_mostly: Atomic<u32>,
+    /// Nanoseconds: which legs are slow; 0: none. Whether such a leg counts as failed.
+    slow: u64,
+    drop_slow: bool,
     /// Bytes a second.
     resync_rate: u64,
     geometry: Geometry,
@@ -113,12 +123,14 @@ struct Shared {
     listener: Listener,
     desk: Pin<KBox<Mutex<Desk>>>,
     state: Pin<KBox<Mutex<State>>>,
+    watched: Pin<KBox<Mutex<Watched>>>,
 }
 
 /// A replica.
 pub struct Replica {
     shared: Arc<Shared>,
     job: Job<Keep>,
+    watch: Arc<Job<Watch>>,
 }
 
 /// Reads the configuration. EINVAL, E2BIG, EOPNOTSUPP.
@@ -127,7 +139,12 @@ fn parse(config: &Config<'_>) -> Result<stor_replica_config> {
     if head.version != uapi::STOR_REPLICA_CONFIG_VERSION || config.read_only {
         return Err(errno::EOPNOTSUPP.into());
     }
-    let known = uapi::STOR_REPLICA_TIE_BREAK | uapi::STOR_REPLICA_FORCE | uapi::STOR_REPLICA_JOIN_TIE_BREAK;
+    let mark = head.flags & (uapi::STOR_REPLICA_WRITE_MOSTLY | uapi::STOR_REPLICA_READ_TOO);
+    let known = uapi::STOR_REPLICA_TIE_BREAK
+        | uapi::STOR_REPLICA_FORCE
+        | uapi::STOR_REPLICA_JOIN_TIE_BREAK
+        | uapi::STOR_REPLICA_DROP_SLOW
+        | mark;
     let count = config.lowers.len() as u32;
     let tie_break = u32::from(head.flags & uapi::STOR_REPLICA_TIE_BREAK != 0);
     let force = head.flags & uapi::STOR_REPLICA_FORCE != 0;
@@ -140,6 +157,8 @@ fn parse(config: &Config<'_>) -> Result<stor_replica_config> {
     let sane = head.flags & !known == 0
         && !(force && changes)
         && (head.joins == [0; 16] || head.joins != head.leaves)
+        && mark.count_ones() == u32::from(head.mostly != [0; 16])
+        && head.reserved == 0
         && (!joins || tie_break != 0 && head.joins != [0; 16])
         && (head.prefer < legs || head.prefer == uapi::STOR_REPLICA_ANY)
         && force == (head.lineage != [0; 16])
@@ -181,6 +200,15 @@ impl Shared {
                 leaves: head.leaves,
             },
             prefer: head.prefer,
+            mostly: (head.mostly != [0; 16])
+                .then_some((head.mostly, head.flags & uapi::STOR_REPLICA_WRITE_MOSTLY != 0)),
+            write_mostly: Atomic::new(0),
+            slow: match head.slow {
+                0 => u64::from(uapi::STOR_REPLICA_SLOW).wrapping_mul(MILLISECOND),
+                uapi::STOR_REPLICA_NEVER => 0,
+                slow => u64::from(slow).wrapping_mul(MILLISECOND),
+            },
+            drop_slow: head.flags & uapi::STOR_REPLICA_DROP_SLOW != 0,
             resync_rate: head.resync_rate,
             words: SharedWords::new(geometry.chunks())?,
             geometry,
@@ -199,6 +227,7 @@ impl Shared {
             listener: config.listener,
             desk: KBox::pin_init(new_mutex!(desk, "stor_replica_desk"), GFP_KERNEL)?,
             state: KBox::pin_init(new_mutex!(State::new()?, "stor_replica"), GFP_KERNEL)?,
+            watched: KBox::pin_init(new_mutex!(Watched::new()?, "stor_replica_watch"), GFP_KERNEL)?,
         })
     }
 
@@ -239,6 +268,8 @@ impl Shared {
         if self.prefer < u32::BITS && sources & (1 << self.prefer) != 0 {
             return Some(self.prefer);
         }
+        let mostly = self.write_mostly.load(Relaxed);
+        let sources = if sources & !mostly != 0 { sources & !mostly } else { sources };
         if sources.is_power_of_two() {
             return Some(sources.trailing_zeros());
         }
@@ -277,8 +308,10 @@ impl Target for Replica {
             return Err(E2BIG);
         }
         let shared = Arc::new(Shared::new(config)?, GFP_KERNEL)?;
-        let job = Job::new(WorkQueue::new(c"stor_replica")?, Keep(shared.clone()))?;
-        Ok(KBox::new(Self { shared, job }, GFP_KERNEL)?)
+        let watch = Job::new(WorkQueue::new(c"stor_watch")?, Watch(shared.clone()))?;
+        let watch = Arc::new(watch, GFP_KERNEL)?;
+        let job = Job::new(WorkQueue::new(c"stor_replica")?, Keep { shared: shared.clone(), watch: watch.clone() })?;
+        Ok(KBox::new(Self { shared, job, watch }, GFP_KERNEL)?)
     }
 
     fn load(&self) -> Result {
@@ -294,6 +327,7 @@ impl Target for Replica {
             crate::block::cpu::give_way();
         }
         self.job.stop();
+        self.watch.stop();
         self.shared.close();
         Ok(())
     }
@@ -447,6 +481,7 @@ impl Replica {
         }
         if shared.active.load(Relaxed) == 0 {
             shared.active.store(1, Relaxed);
+            self.watch.schedule();
         }
         ask.leave(shared.spoiled.load(Relaxed).wrapping_add(1), 0);
         Ok(Mapped::Spread(Piece { sector, sectors, lower: targets, token: targets << LEGS | token }))

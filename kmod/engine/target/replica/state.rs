@@ -11,7 +11,7 @@ use crate::abi::{errno, uapi};
 use crate::block::clock;
 use crate::block::deferred::DeferredList;
 use crate::pure::md::bitmap::Header;
-use crate::pure::md::superblock::Superblock;
+use crate::pure::md::superblock::{device, Superblock};
 use crate::pure::md::PAGE_SECTORS;
 use crate::pure::replica::assemble::{plan_into, Consent, Plan, Recovery};
 use crate::pure::replica::change::Change;
@@ -22,6 +22,7 @@ use crate::pure::replica::record::Identity;
 use crate::pure::replica::refusal::Refusal;
 use crate::pure::replica::set::{Set, PLACES, TIE_BREAK};
 use kernel::prelude::*;
+use kernel::sync::atomic::ordering::Relaxed;
 use zerocopy::FromBytes;
 
 /// Reads that failed on a leg and are to be written there anew: first sector, how many, the lower devices.
@@ -55,6 +56,33 @@ pub(super) struct State {
     told: Told,
     /// Bytes copied to legs.
     pub(super) copied: u64,
+    /// Of the rebuild that is under way.
+    pub(super) rebuild: Rebuild,
+}
+
+/// How a rebuild goes.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Rebuild {
+    /// When it began; 0: there is none.
+    pub(super) since: u64,
+    /// Bytes that had been copied then.
+    pub(super) copied: u64,
+    /// `STOR_REPLICA_WAITS_*`, and since when.
+    pub(super) waits: u32,
+    pub(super) waits_since: u64,
+}
+
+impl Rebuild {
+    /// It does not go on, for this reason.
+    pub(super) fn wait(&mut self, why: u32) {
+        if self.waits != why {
+            (self.waits, self.waits_since) = (why, clock::now());
+        }
+    }
+
+    pub(super) fn goes_on(&mut self) {
+        (self.waits, self.waits_since) = (uapi::STOR_REPLICA_WAITS_NOTHING, 0);
+    }
 }
 
 /// Of which something changed since there was an event.
@@ -84,6 +112,7 @@ impl State {
             copy_at: 0,
             told: Told::default(),
             copied: 0,
+            rebuild: Rebuild::default(),
         })
     }
 
@@ -96,6 +125,11 @@ impl State {
     /// The lower device in a place.
     pub(super) fn lower_at(&self, place: usize) -> Option<u32> {
         self.lower_of.get(place).filter(|lower| **lower != NONE).map(|lower| u32::from(*lower))
+    }
+
+    /// The place of a lower device.
+    pub(super) fn place_of(&self, lower: u32) -> Option<usize> {
+        self.lower_of.iter().position(|own| u32::from(*own) == lower)
     }
 
     /// As the I/O path has it.
@@ -274,8 +308,30 @@ impl State {
         self.cursor = Cursor::default();
         (self.seen, self.copied, self.sweep_at, self.idle_at, self.copy_at) = (0, 0, 0, 0, 0);
         self.told = Told::default();
+        self.rebuild = Rebuild::default();
+        self.mark(shared);
         self.publish(shared);
         Ok(())
+    }
+
+    /// Marks a leg as one that is read only if no other can be, or as one that is read, too, if that is wanted; tells the I/O path which are.
+    fn mark(&mut self, shared: &Shared) {
+        let mut mostly = 0;
+        for (lower, member) in self.members.iter_mut().enumerate() {
+            let page = member.as_mut().and_then(|member| member.superblock.as_mut());
+            let Some(Ok(leg)) = page.map(|page| Superblock::mut_from_bytes(&mut page[..])) else { continue };
+            if let (Some((uuid, on)), Some(keeper)) = (shared.mostly, &mut self.keeper) {
+                if uuid == leg.device_uuid && on != (leg.devflags & device::WRITE_MOSTLY != 0) {
+                    leg.devflags ^= device::WRITE_MOSTLY;
+                    // It is written with the next superblock.
+                    keeper.want();
+                }
+            }
+            if leg.devflags & device::WRITE_MOSTLY != 0 {
+                mostly |= 1_u32.wrapping_shl(lower as u32);
+            }
+        }
+        shared.write_mostly.store(mostly, Relaxed);
     }
 
     fn tie_break(&self, shared: &Shared, found: &[Found]) -> Result<Option<Found>> {

@@ -3,15 +3,17 @@
 //! The worker: does the keeper's steps, sees to it that requests which wait go on or end, and copies what legs lack.
 
 use super::member::{frame, Frame};
-use super::state::{Pages, Repair, State};
+use super::state::{Pages, Rebuild, Repair, State};
+use super::watch::Watch;
 use super::Shared;
+use crate::abi::uapi;
 use crate::block::clock;
 use crate::block::cpu;
 use crate::block::deferred::{Deferred, DeferredList};
 use crate::block::io::{Bios, Device, Piece};
 use crate::block::noio::NoIo;
 use crate::block::status::Status;
-use crate::block::workqueue::Run;
+use crate::block::workqueue::{Job, Run};
 use crate::pure::md::bitmap::Geometry;
 use crate::pure::replica::acknowledge::Verdict;
 use crate::pure::replica::chunk::Words;
@@ -29,7 +31,7 @@ use kernel::sync::Arc;
 pub(super) const COPY: u64 = 128;
 pub(super) const COPIES: usize = 4;
 /// Nanoseconds.
-const MILLISECOND: u64 = 1_000_000;
+pub(super) const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
 /// How long nobody has to have written until the legs are said to be in sync.
 const IDLE: u64 = SECOND;
@@ -41,12 +43,15 @@ const SOON: u32 = 2;
 const LATER: u64 = 5 * SECOND;
 
 /// What a replica's worker runs.
-pub(super) struct Keep(pub(super) Arc<Shared>);
+pub(super) struct Keep {
+    pub(super) shared: Arc<Shared>,
+    pub(super) watch: Arc<Job<Watch>>,
+}
 
 impl Run for Keep {
     fn run(&self) -> Option<u32> {
         let _noio = NoIo::enter();
-        self.0.work()
+        self.shared.work(&self.watch)
     }
 }
 
@@ -129,7 +134,7 @@ impl Shared {
     }
 
     /// One run of the worker; when the next is due.
-    pub(super) fn work(&self) -> Option<u32> {
+    pub(super) fn work(&self, watch: &Job<Watch>) -> Option<u32> {
         let mut desk = self.desk.lock();
         loop {
             let (mut again, mut over) = (DeferredList::new(), DeferredList::new());
@@ -153,7 +158,7 @@ impl Shared {
                 cpu::give_way();
                 continue;
             }
-            match self.copy(&mut desk) {
+            match self.copy(&mut desk, watch) {
                 Next::Now => cpu::give_way(),
                 Next::In(milliseconds) => return Some(self.due().map_or(milliseconds, |due| due.min(milliseconds))),
                 Next::Nothing => match self.due() {
@@ -310,7 +315,7 @@ impl Shared {
     }
 
     /// Copies something, if anything is to be copied.
-    fn copy(&self, desk: &mut Desk) -> Next {
+    fn copy(&self, desk: &mut Desk, watch: &Job<Watch>) -> Next {
         let repair = self.state.lock().repairs.pop();
         if let Some(repair) = repair {
             self.repair(desk, repair);
@@ -318,14 +323,19 @@ impl Shared {
         }
         let (window, restarts, legs) = {
             let mut state = self.state.lock();
-            let State { keeper: Some(keeper), cursor, sweep_at, copy_at, .. } = &mut *state else {
+            let State { keeper: Some(keeper), cursor, sweep_at, copy_at, copied, rebuild, .. } = &mut *state else {
                 return Next::Nothing;
             };
             let legs = keeper.rebuilding();
             if legs.is_empty() || keeper.stopped().is_some() {
+                *rebuild = Rebuild::default();
                 return Next::Nothing;
             }
             let now = clock::now();
+            if rebuild.since == 0 {
+                *rebuild = Rebuild { since: now, copied: *copied, ..Rebuild::default() };
+                watch.schedule();
+            }
             if now < *copy_at {
                 return Next::In(milliseconds(copy_at.saturating_sub(now)));
             }
@@ -334,6 +344,7 @@ impl Shared {
                 Some(window) => (window, restarts, legs),
                 None => {
                     keeper.rebuilt(legs);
+                    *rebuild = Rebuild::default();
                     // The bits that it had need not stay until somebody writes.
                     *sweep_at = now.saturating_add(SWEEP);
                     return Next::Now;
@@ -342,15 +353,26 @@ impl Shared {
         };
         let Window { start, sectors, .. } = window;
         if sectors > range::most(start) || !self.ranges.lock(start, sectors) {
+            self.state.lock().rebuild.wait(uapi::STOR_REPLICA_WAITS_WRITES);
             return Next::In(SOON);
         }
-        let targets = self.state.lock().lowers(legs);
+        let targets = {
+            let mut state = self.state.lock();
+            state.rebuild.wait(uapi::STOR_REPLICA_WAITS_LEG);
+            state.lowers(legs)
+        };
         let begin = clock::now();
         let outcome = self.copy_range(desk, (start, sectors), targets, 0);
         self.unlock(start, sectors);
         let mut state = self.state.lock();
-        let State { keeper: Some(keeper), cursor, copied, copy_at, .. } = &mut *state else { return Next::Nothing };
+        let State { keeper: Some(keeper), cursor, copied, copy_at, rebuild, .. } = &mut *state else {
+            return Next::Nothing;
+        };
         let bytes = sectors.wrapping_mul(512);
+        match outcome {
+            Ok(_) => rebuild.goes_on(),
+            Err(_) => rebuild.wait(uapi::STOR_REPLICA_WAITS_SOURCE),
+        }
         // Whoever wakes the worker meanwhile does not hasten it.
         *copy_at = begin.saturating_add(match outcome {
             Ok(_) => bytes.saturating_mul(SECOND).checked_div(self.resync_rate).unwrap_or(0),

@@ -20,6 +20,29 @@ pub struct LegFacts {
     pub write_errors: u64,
     /// Reads that failed and were written anew from another leg.
     pub repaired: u64,
+    /// Nanoseconds that a read took of late, on average; 0: unknown.
+    #[serde(default)]
+    pub read_time: u64,
+    /// Likewise a write.
+    #[serde(default)]
+    pub write_time: u64,
+}
+
+/// How a rebuild goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RebuildFacts {
+    /// Nanoseconds since it began; 0: there is none.
+    pub time: u64,
+    /// What it has copied.
+    #[serde(with = "crate::linear::raw")]
+    pub copied: Bytes,
+    /// What it has to copy yet.
+    #[serde(with = "crate::linear::raw")]
+    pub left: Bytes,
+    /// `STOR_REPLICA_WAITS_*`
+    pub waits: u32,
+    /// Nanoseconds that it has waited.
+    pub waits_time: u64,
 }
 
 /// A range of a replica in which legs differ.
@@ -91,6 +114,9 @@ pub struct ReplicaFacts {
     /// Kernel memory.
     #[serde(with = "crate::linear::raw")]
     pub memory: Bytes,
+    /// The rebuild that is under way.
+    #[serde(default)]
+    pub rebuild: RebuildFacts,
     /// The legs by their slots; behind the last slot that there can be, the tie-break.
     pub legs: Vec<LegFacts>,
 }

@@ -12,6 +12,22 @@ use crate::volume::open;
 use crate::{Bytes, Error, Kind, Result, Stor};
 use nix::errno::Errno;
 use std::path::Path;
+use stor_pure::abi::uapi::STOR_LEG_WRITE_MOSTLY;
+
+/// What an assembled replica is to do; what is none stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The leg that is read from if possible; `none`: any.
+    pub prefer: Option<String>,
+    /// A leg, and whether it is to be read only if no other can be. That stays on the leg.
+    pub write_mostly: Option<(String, bool)>,
+    /// Bytes a second that a rebuild takes at most, 0 for as much as there is.
+    pub resync_rate: Option<Bytes>,
+    /// Milliseconds that a write to a leg may take before that is slow; `STOR_REPLICA_NEVER`: as long as it likes.
+    pub slow: Option<u32>,
+    /// A leg that is slow or silent counts as failed.
+    pub drop_slow: Option<bool>,
+}
 
 impl Stor {
     /// Takes a replica from the kernel; nothing is lost.
@@ -33,18 +49,18 @@ impl Stor {
         Ok(ReplicaChange { changed: true, dry_run: false, replica: self.view_replica(info.uuid).ok(), text })
     }
 
-    /// Changes from which leg a replica reads if possible (`none`: from any), and how much a rebuild takes.
-    pub fn set_replica(&self, name: &str, prefer: Option<&str>, resync_rate: Option<Bytes>) -> Result<ReplicaChange> {
-        self.try_set_replica(name, prefer, resync_rate).context(|| format!("cannot change replica {name}"))
+    /// Changes what an assembled replica does.
+    pub fn set_replica(&self, name: &str, settings: &Settings) -> Result<ReplicaChange> {
+        self.try_set_replica(name, settings).context(|| format!("cannot change replica {name}"))
     }
 
-    fn try_set_replica(&self, name: &str, prefer: Option<&str>, rate: Option<Bytes>) -> Result<ReplicaChange> {
+    fn try_set_replica(&self, name: &str, settings: &Settings) -> Result<ReplicaChange> {
         let info = self.running(name)?;
         let status = self.system.status(info.uuid)?;
         let old = config(&status)?;
         let mut config = old.clone();
         let mut said = Vec::new();
-        match prefer {
+        match settings.prefer.as_deref() {
             None => {}
             Some("none") => {
                 config.prefer = None;
@@ -60,7 +76,27 @@ impl Stor {
                 said.push(format!("reads from {leg} if possible"));
             }
         }
-        if let Some(rate) = rate {
+        if let Some((leg, on)) = &settings.write_mostly {
+            let before = self.before(&info.name)?;
+            let facts = self.leg_facts(&before, leg)?;
+            if (facts.state & STOR_LEG_WRITE_MOSTLY != 0) != *on {
+                config.mostly = Some((facts.uuid, *on));
+            }
+            said.push(match on {
+                true => format!("reads from {leg} only if no other leg can be read"),
+                false => format!("reads from {leg} as from the others"),
+            });
+        }
+        if settings.slow.is_some() || settings.drop_slow.is_some() {
+            config.slow.limit = settings.slow.unwrap_or(config.slow.limit);
+            config.slow.drop = settings.drop_slow.unwrap_or(config.slow.drop);
+            let then = if config.slow.drop { "gives up" } else { "reports" };
+            said.push(match config.slow.milliseconds() {
+                Some(limit) => format!("{then} a leg whose writes take over {limit} ms"),
+                None => format!("calls no leg slow, and {then} one that does not answer"),
+            });
+        }
+        if let Some(rate) = settings.resync_rate {
             config.resync_rate = rate.0;
             said.push(match rate.0 {
                 0 => "rebuilds as fast as it can".into(),

@@ -30,6 +30,32 @@ pub struct Config {
     /// Who is to be a member no longer: its UUID.
     #[serde(default)]
     pub leaves: Option<Uuid>,
+    /// A leg's UUID, and whether it is to be read only if no other can be.
+    #[serde(default)]
+    pub mostly: Option<(Uuid, bool)>,
+    /// When a leg is slow.
+    #[serde(default)]
+    pub slow: Slow,
+}
+
+/// When a leg is slow, and what then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slow {
+    /// Milliseconds that a write may take: `STOR_REPLICA_NEVER` as long as it likes, 0 for what the kernel takes by itself.
+    pub limit: u32,
+    /// It counts as failed.
+    pub drop: bool,
+}
+
+impl Slow {
+    /// Milliseconds that a write may take, if not as long as it likes.
+    pub fn milliseconds(self) -> Option<u32> {
+        match self.limit {
+            0 => Some(STOR_REPLICA_SLOW),
+            STOR_REPLICA_NEVER => None,
+            limit => Some(limit),
+        }
+    }
 }
 
 /// Who is to become a member.
@@ -49,6 +75,9 @@ impl Config {
             (STOR_REPLICA_TIE_BREAK, self.tie_break),
             (STOR_REPLICA_FORCE, self.force.is_some()),
             (STOR_REPLICA_JOIN_TIE_BREAK, tie_break),
+            (STOR_REPLICA_WRITE_MOSTLY, self.mostly.is_some_and(|(_, on)| on)),
+            (STOR_REPLICA_READ_TOO, self.mostly.is_some_and(|(_, on)| !on)),
+            (STOR_REPLICA_DROP_SLOW, self.slow.drop),
         ];
         let (source, lineage) = self.force.unwrap_or_default();
         let raw = stor_replica_config {
@@ -62,6 +91,9 @@ impl Config {
             resync_rate: self.resync_rate,
             joins,
             leaves,
+            mostly: self.mostly.unwrap_or_default().0.into_bytes(),
+            slow: self.slow.limit,
+            reserved: 0,
         };
         raw.as_bytes().to_vec()
     }
@@ -69,7 +101,9 @@ impl Config {
     /// What the kernel says; `None` if it cannot be understood.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let raw = stor_replica_config::read_from_bytes(bytes).ok()?;
-        let known = STOR_REPLICA_TIE_BREAK | STOR_REPLICA_FORCE | STOR_REPLICA_JOIN_TIE_BREAK;
+        let marks = STOR_REPLICA_WRITE_MOSTLY | STOR_REPLICA_READ_TOO;
+        let known =
+            STOR_REPLICA_TIE_BREAK | STOR_REPLICA_FORCE | STOR_REPLICA_JOIN_TIE_BREAK | STOR_REPLICA_DROP_SLOW | marks;
         if raw.version != STOR_REPLICA_CONFIG_VERSION || raw.flags & !known != 0 {
             return None;
         }
@@ -81,6 +115,10 @@ impl Config {
         let (joins, leaves) = (some(raw.joins), some(raw.leaves));
         let is_tie_break = raw.flags & STOR_REPLICA_JOIN_TIE_BREAK != 0;
         let changes = joins.is_some() || leaves.is_some();
+        let mostly = some(raw.mostly);
+        if (raw.flags & marks).count_ones() != u32::from(mostly.is_some()) || raw.reserved != 0 {
+            return None;
+        }
         if forced && changes || joins.is_some() && joins == leaves || is_tie_break && joins.is_none() {
             return None;
         }
@@ -93,6 +131,8 @@ impl Config {
             resync_rate: raw.resync_rate,
             joins: joins.map(if is_tie_break { Joins::TieBreak } else { Joins::Leg }),
             leaves,
+            mostly: mostly.map(|uuid| (uuid, raw.flags & STOR_REPLICA_WRITE_MOSTLY != 0)),
+            slow: Slow { limit: raw.slow, drop: raw.flags & STOR_REPLICA_DROP_SLOW != 0 },
         })
     }
 
@@ -127,12 +167,15 @@ mod tests {
             force: Some((1, Uuid::from_u128(3))),
             prefer: Some(0),
             resync_rate: 7,
+            mostly: Some((Uuid::from_u128(6), true)),
+            slow: Slow { limit: 8, drop: true },
             ..plain.clone()
         };
+        let read = Config { mostly: Some((Uuid::from_u128(6), false)), ..plain.clone() };
         let joins =
             Config { joins: Some(Joins::Leg(Uuid::from_u128(4))), leaves: Some(Uuid::from_u128(5)), ..plain.clone() };
         let tie_break = Config { tie_break: true, joins: Some(Joins::TieBreak(Uuid::from_u128(4))), ..plain.clone() };
-        for config in [plain, all, joins, tie_break] {
+        for config in [plain, all, read, joins, tie_break] {
             assert_eq!(Config::decode(&config.encode()), Some(config));
         }
         assert_eq!(Config::decode(&[]), None);

@@ -200,6 +200,11 @@ impl Stor {
         Ok(Leaving { slot, facts: *facts, name })
     }
 
+    /// What is known of a leg that a user names.
+    pub(super) fn leg_facts(&self, before: &Before, name: &str) -> Result<LegFacts> {
+        Ok(self.leaving(before, name)?.facts)
+    }
+
     /// The slot of a leg that a user names.
     pub(super) fn member(&self, before: &Before, name: &str) -> Result<u32> {
         Ok(u32::try_from(self.leaving(before, name)?.slot).unwrap_or(u32::MAX))

@@ -100,7 +100,13 @@ impl Stor {
 /// What it runs with, without what was only for its start.
 pub(super) fn config(status: &Status) -> Result<Config> {
     let odd = || Error::new(Kind::Failure, "the kernel's configuration of it cannot be read");
-    Ok(Config { force: None, joins: None, leaves: None, ..Config::decode(&status.config).ok_or_else(odd)? })
+    Ok(Config {
+        force: None,
+        joins: None,
+        leaves: None,
+        mostly: None,
+        ..Config::decode(&status.config).ok_or_else(odd)?
+    })
 }
 
 /// Whether a leg may come back, by what the legs that are in use say.

@@ -12,12 +12,14 @@ use crate::size::{bytes, Iec};
 use crate::{Bytes, Error, Kind, Result, Stor};
 use nix::errno::Errno;
 use serde::Serialize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use stor_pure::abi::uapi::*;
 use stor_pure::pure::replica::set::TIE_BREAK;
 
 /// Until it is tried again where somebody writes.
 const SOON: Duration = Duration::from_millis(2);
+/// How long it waits for a range that somebody writes to.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Ranges that are told, and those of which checksums are.
 const RANGES_MAX: usize = 1000;
 const CHECKSUMS_MAX: usize = 16;
@@ -125,14 +127,21 @@ impl Stor {
         };
         progress.expect(end - how.start.0);
         let mut position = how.start.0;
+        let mut since = Instant::now();
         while position < end {
             match self.system.replica_verify(before.info.uuid, (Bytes(position), Bytes(end)), repair) {
                 Ok(verified) => {
                     progress.add(verified.position.0.saturating_sub(position));
                     position = verified.position.0;
                     found.add(verified);
+                    since = Instant::now();
                 }
-                Err(Errno::EAGAIN) => std::thread::sleep(SOON),
+                Err(Errno::EAGAIN) if since.elapsed() < PATIENCE => std::thread::sleep(SOON),
+                Err(Errno::EAGAIN) => {
+                    let what = format!("somebody has written at byte {position} for {} seconds", PATIENCE.as_secs());
+                    let help = format!("go on when there is less to do: --start {position}");
+                    return Err(Error::new(Kind::Busy, what).help(help));
+                }
                 Err(Errno::ENXIO) => {
                     return Err(Error::new(Kind::Failure, "a leg is not in sync any more").errno(Errno::ENXIO))
                 }

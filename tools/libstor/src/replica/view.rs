@@ -4,13 +4,14 @@
 
 use super::config::Config;
 use super::scan::Group;
-use crate::control::replica::{LegFacts, ReplicaFacts};
+use crate::control::replica::{LegFacts, RebuildFacts, ReplicaFacts};
 use crate::size::bytes;
 use crate::volume::{state_words, Status};
 use crate::{Bytes, Uuid};
 use serde::Serialize;
 use std::path::PathBuf;
 use stor_pure::abi::uapi::*;
+use stor_pure::pure::md::superblock::device;
 use stor_pure::pure::replica::assemble::{Consent, Plan};
 use stor_pure::pure::replica::set::{LEGS_MAX, TIE_BREAK};
 
@@ -35,6 +36,35 @@ pub struct LegView {
     pub write_errors: u64,
     /// Reads that failed and were written anew from another leg.
     pub repaired: u64,
+    /// It is read only if no other can be.
+    pub write_mostly: bool,
+    /// Its writes take much longer than those of another.
+    pub slow: bool,
+    /// It has had I/O under way for 30 seconds, none of which has ended.
+    pub silent: bool,
+    /// Microseconds that a read took of late, on average, if that is known.
+    pub read_us: Option<u64>,
+    /// Likewise a write.
+    pub write_us: Option<u64>,
+}
+
+/// How a rebuild goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rebuild {
+    /// What it has copied.
+    #[serde(serialize_with = "bytes")]
+    pub copied: Bytes,
+    /// What it has to copy yet.
+    #[serde(serialize_with = "bytes")]
+    pub left: Bytes,
+    /// Bytes a second since it began.
+    pub rate: u64,
+    /// How many it will take at that rate, if it is above 0.
+    pub seconds_left: Option<u64>,
+    /// What it waits for: `source` (no leg can be read there), `writes` (somebody writes there), `leg` (one does not answer), `rate`.
+    pub waits: Option<&'static str>,
+    /// For how many seconds.
+    pub waits_seconds: u64,
 }
 
 /// What is known of a replica that is assembled only.
@@ -68,6 +98,8 @@ pub struct Running {
     pub copied: Bytes,
     /// How far the rebuild is, if there is one.
     pub rebuilt_percent: Option<u64>,
+    /// How it goes.
+    pub rebuild: Option<Rebuild>,
     /// Requests that wait for the membership or the bitmap.
     pub waiting: u64,
     /// Kernel memory.
@@ -77,6 +109,10 @@ pub struct Running {
     pub prefer: Option<PathBuf>,
     /// Bytes a second that a rebuild takes at most; 0 for as much as there is.
     pub resync_rate: u64,
+    /// Milliseconds: a leg whose writes take longer, and ten times as long as the fastest leg's, is slow; none if no leg is.
+    pub slow_ms: Option<u32>,
+    /// A leg that is slow or silent counts as failed.
+    pub drop_slow: bool,
 }
 
 /// A replica.
@@ -188,6 +224,46 @@ fn leg_view(slot: Option<u32>, facts: &LegFacts, status: &Status) -> LegView {
         read_errors: facts.read_errors,
         write_errors: facts.write_errors,
         repaired: facts.repaired,
+        write_mostly: has(STOR_LEG_WRITE_MOSTLY),
+        slow: has(STOR_LEG_SLOW),
+        silent: has(STOR_LEG_SILENT),
+        read_us: microseconds(facts.read_time),
+        write_us: microseconds(facts.write_time),
+    }
+}
+
+fn microseconds(nanoseconds: u64) -> Option<u64> {
+    (nanoseconds != 0).then(|| nanoseconds.div_ceil(1000))
+}
+
+/// The word for `STOR_REPLICA_WAITS_*`.
+const fn waits_word(waits: u32) -> Option<&'static str> {
+    match waits {
+        STOR_REPLICA_WAITS_NOTHING => None,
+        STOR_REPLICA_WAITS_SOURCE => Some("source"),
+        STOR_REPLICA_WAITS_WRITES => Some("writes"),
+        STOR_REPLICA_WAITS_LEG => Some("leg"),
+        STOR_REPLICA_WAITS_RATE => Some("rate"),
+        _ => Some("unknown"),
+    }
+}
+
+impl Rebuild {
+    fn of(facts: &RebuildFacts) -> Option<Self> {
+        const SECOND: u128 = 1_000_000_000;
+        if facts.time == 0 {
+            return None;
+        }
+        let rate = u128::from(facts.copied.0) * SECOND / u128::from(facts.time);
+        let seconds = u128::from(facts.left.0).checked_div(rate);
+        Some(Self {
+            copied: facts.copied,
+            left: facts.left,
+            rate: u64::try_from(rate).unwrap_or(u64::MAX),
+            seconds_left: seconds.map(|seconds| u64::try_from(seconds).unwrap_or(u64::MAX)),
+            waits: waits_word(facts.waits),
+            waits_seconds: facts.waits_time / 1_000_000_000,
+        })
     }
 }
 
@@ -210,6 +286,7 @@ impl ReplicaView {
             ("stopped", facts.stop != 0),
             ("degraded", legs.iter().any(|leg| leg.state != "in-sync")),
             ("rebuilding", rebuilding),
+            ("slow-leg", legs.iter().any(|leg| leg.slow || leg.silent)),
             ("no-tie-break", tie_break.as_ref().is_some_and(|leg| leg.state != "present")),
         ];
         state.extend(words.iter().filter(|(_, is)| *is).map(|(word, _)| word));
@@ -229,10 +306,13 @@ impl ReplicaView {
             needed: facts.needed,
             copied: facts.copied,
             rebuilt_percent: rebuilding.then(|| u64::try_from(percent).unwrap_or(100)),
+            rebuild: Rebuild::of(&facts.rebuild).filter(|_| rebuilding),
             waiting: facts.waiting,
             memory: facts.memory,
             prefer: config.prefer.and_then(|lower| status.lowers.get(lower as usize)).map(|lower| path(&lower.disk)),
             resync_rate: config.resync_rate,
+            slow_ms: config.slow.milliseconds(),
+            drop_slow: config.slow.drop,
         };
         Self { name, uuid, size, state, legs, tie_break, problem: None, running: Some(running) }
     }
@@ -272,6 +352,11 @@ impl ReplicaView {
                 read_errors: 0,
                 write_errors: 0,
                 repaired: 0,
+                write_mostly: leg.is_some_and(|(_, leg)| leg.superblock.devflags & device::WRITE_MOSTLY != 0),
+                slow: false,
+                silent: false,
+                read_us: None,
+                write_us: None,
             }
         };
         let tie_break = group.tie_break.as_ref().map(|tie_break| LegView {
@@ -284,6 +369,11 @@ impl ReplicaView {
             read_errors: 0,
             write_errors: 0,
             repaired: 0,
+            write_mostly: false,
+            slow: false,
+            silent: false,
+            read_us: None,
+            write_us: None,
         });
         Self {
             name: group.name(),

@@ -6,7 +6,7 @@ mod pool;
 mod replica;
 
 pub(crate) use pool::{Pool, PoolChange, PoolSettings, Snapshot, SnapshotChange, ThinSettings};
-pub(crate) use replica::{Replica, ReplicaChange};
+pub(crate) use replica::{OnSlow, Replica, ReplicaChange};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;

@@ -3,7 +3,8 @@
 //! What can be typed about replicas.
 
 use super::{Change, NoProgress};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use libstor::replica::STOR_REPLICA_NEVER;
 use libstor::{size, Bytes, Uuid};
 use std::path::PathBuf;
 
@@ -130,8 +131,20 @@ pub(crate) enum ReplicaChange {
         /// How much a rebuild takes in a second at most; 0 is as much as there is
         #[arg(long, value_name = "SIZE", value_parser = size::parse)]
         resync_rate: Option<Bytes>,
+        /// Read from this leg only if no other can be read, as from mdadm's write-mostly devices. That is not forgotten
+        #[arg(long, value_name = "LEG", conflicts_with = "no_write_mostly")]
+        write_mostly: Option<String>,
+        /// Read from this leg as from the others
+        #[arg(long, value_name = "LEG")]
+        no_write_mostly: Option<String>,
+        /// A leg whose writes take longer, and ten times as long as the fastest leg's, is slow: such as 100ms or 2s; never
+        #[arg(long, value_name = "TIME", value_parser = slow)]
+        slow: Option<u32>,
+        /// What becomes of a leg that is slow, or does not answer for 30 seconds
+        #[arg(long, value_name = "WHAT")]
+        on_slow: Option<OnSlow>,
         /// Have this device vote, without data, in the place of the one that does; none: have no such device. That is not forgotten
-        #[arg(long, value_name = "DEVICE", conflicts_with_all = ["prefer", "resync_rate"])]
+        #[arg(long, value_name = "DEVICE", conflicts_with_all = ["prefer", "resync_rate", "write_mostly", "no_write_mostly", "slow", "on_slow"])]
         tie_break: Option<String>,
         /// Lose what the tie-break's device holds
         #[arg(long, requires = "tie_break")]
@@ -201,6 +214,33 @@ pub(crate) enum ReplicaChange {
         #[command(flatten)]
         change: Change,
     },
+}
+
+/// What becomes of a slow leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnSlow {
+    /// It is told
+    Report,
+    /// It counts as failed, as long as another one has all of the data
+    Drop,
+}
+
+/// Milliseconds.
+fn slow(text: &str) -> Result<u32, String> {
+    let wrong = || format!("'{text}' is no time: say 100ms, 2s or never");
+    if text == "never" {
+        return Ok(STOR_REPLICA_NEVER);
+    }
+    let (number, unit) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(number), _) => (number, 1),
+        (None, Some(number)) => (number, 1000),
+        (None, None) => return Err(wrong()),
+    };
+    let number: u32 = number.parse().map_err(|_| wrong())?;
+    match number.checked_mul(unit) {
+        Some(limit @ 1..=3_600_000) => Ok(limit),
+        _ => Err("from 1ms to 3600s, or never".into()),
+    }
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@
 use super::Printer;
 use crate::table::{self, Align::*};
 use libstor::linear::exact;
-use libstor::replica::{Comparison, Difference, FoundLeg, LegView, ReplicaChange, ReplicaView, Running};
+use libstor::replica::{Comparison, Difference, FoundLeg, LegView, Rebuild, ReplicaChange, ReplicaView, Running};
 use libstor::size::Iec;
 use libstor::{Bytes, Uuid};
 use serde::Serialize;
@@ -32,6 +32,55 @@ fn stopped(word: &str) -> &str {
         "no-leg" => "the last leg that has all of the data failed: bring it back, and assemble it again",
         "end" => "the membership was changed as often as it can be: copy it to a new replica",
         other => other,
+    }
+}
+
+/// A leg's state, and what else is to be known of it.
+fn leg_state(leg: &LegView) -> String {
+    let words = [("write-mostly", leg.write_mostly), ("slow", leg.slow), ("silent", leg.silent)];
+    let more = words.iter().filter(|(_, is)| *is).map(|(word, _)| *word);
+    std::iter::once(leg.state).chain(more).collect::<Vec<_>>().join(",")
+}
+
+/// What a rebuild waits for.
+fn waits(word: &str) -> &str {
+    match word {
+        "source" => "no leg can be read there; it is tried again every 5 seconds",
+        "writes" => "somebody writes there all the time",
+        "leg" => "a leg does not answer",
+        "rate" => "it has taken what it may for now",
+        other => other,
+    }
+}
+
+/// How a rebuild goes.
+fn progress(rebuild: &Rebuild) -> String {
+    let (copied, left) = (Iec(rebuild.copied), Iec(rebuild.left));
+    let mut text = format!("{copied} copied, {left} to go");
+    if let Some(seconds) = rebuild.seconds_left {
+        text += &format!(", {} a second, {} left", Iec(Bytes(rebuild.rate)), time(seconds));
+    }
+    if let Some(word) = rebuild.waits.filter(|_| rebuild.waits_seconds >= 10) {
+        text += &format!("; it has waited for {}: {}", time(rebuild.waits_seconds), waits(word));
+    }
+    text
+}
+
+/// Seconds as people say them.
+fn time(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
+    }
+}
+
+/// Microseconds, or milliseconds.
+fn latency(microseconds: Option<u64>) -> String {
+    match microseconds {
+        None => "-".into(),
+        Some(us @ 0..10_000) => format!("{us} µs"),
+        Some(us) => format!("{} ms", us / 1000),
     }
 }
 
@@ -79,12 +128,23 @@ fn running_facts(replica: &ReplicaView, running: &Running) -> Vec<(&'static str,
         ("copied", Iec(running.copied).to_string()),
         ("rebuild", rate),
         (
+            "slow legs",
+            match (running.slow_ms, running.drop_slow) {
+                (None, false) => "none is called slow".into(),
+                (None, true) => "none is called slow; one that does not answer is given up".into(),
+                (Some(limit), drop) => {
+                    format!("writes over {limit} ms: {}", if drop { "given up" } else { "reported" })
+                }
+            },
+        ),
+        (
             "reads from",
             running.prefer.as_ref().map_or("any leg".into(), |leg| format!("{} if possible", leg.display())),
         ),
         ("waiting", format!("{} requests", running.waiting)),
         ("memory", Iec(running.memory).to_string()),
     ];
+    facts.extend(running.rebuild.as_ref().map(|rebuild| ("progress", progress(rebuild))));
     facts.extend(running.stopped.map(|word| ("stopped", stopped(word).into())));
     facts.extend(replica.problem.clone().map(|problem| ("problem", problem)));
     facts
@@ -154,7 +214,7 @@ impl Printer<'_> {
             [
                 slot(leg),
                 path(leg.device.as_deref()),
-                leg.state.into(),
+                leg_state(leg),
                 yes(leg.votes),
                 if leg.slot.is_some() { yes(leg.read) } else { "-".into() },
                 dash(leg.uuid),
@@ -176,6 +236,8 @@ impl Printer<'_> {
             ("READ ERRORS", Right),
             ("WRITE ERRORS", Right),
             ("REPAIRED", Right),
+            ("READ TIME", Right),
+            ("WRITE TIME", Right),
         ];
         let row = |replica: &ReplicaView, leg: &LegView| {
             [
@@ -183,15 +245,20 @@ impl Printer<'_> {
                 state(replica),
                 slot(leg),
                 path(leg.device.as_deref()),
-                leg.state.into(),
+                leg_state(leg),
                 leg.read_errors.to_string(),
                 leg.write_errors.to_string(),
                 leg.repaired.to_string(),
+                latency(leg.read_us),
+                latency(leg.write_us),
             ]
         };
         let rows = replicas.iter().flat_map(|replica| members(replica).map(move |leg| row(replica, leg)));
         table::write(self.out, heads, &rows.collect::<Vec<_>>())?;
         for replica in replicas {
+            if let Some(rebuild) = replica.running.as_ref().and_then(|running| running.rebuild.as_ref()) {
+                writeln!(self.out, "replica {}: {}", replica.name, progress(rebuild))?;
+            }
             if let Some(word) = replica.running.as_ref().and_then(|running| running.stopped) {
                 writeln!(self.out, "replica {} has stopped: {}", replica.name, stopped(word))?;
             }

@@ -3,7 +3,7 @@
 //! What this machine's kernel says of a replica.
 
 use super::header;
-use crate::control::replica::{LegFacts, Range, Repair, ReplicaFacts, Verified};
+use crate::control::replica::{LegFacts, Range, RebuildFacts, Repair, ReplicaFacts, Verified};
 use crate::control::{sys, Answer};
 use crate::{Bytes, Uuid};
 use std::fs::File;
@@ -18,6 +18,8 @@ fn leg(raw: &stor_replica_leg) -> LegFacts {
         read_errors: raw.read_errors,
         write_errors: raw.write_errors,
         repaired: raw.repaired,
+        read_time: raw.read_time,
+        write_time: raw.write_time,
     }
 }
 
@@ -43,6 +45,13 @@ pub(super) fn status(control: &File, uuid: Uuid) -> Answer<ReplicaFacts> {
         position: Bytes(raw.position),
         waiting: raw.waiting,
         memory: Bytes(raw.memory),
+        rebuild: RebuildFacts {
+            time: raw.rebuild_time,
+            copied: Bytes(raw.rebuild_copied),
+            left: Bytes(raw.rebuild_left),
+            waits: raw.waits,
+            waits_time: raw.waits_time,
+        },
         legs: raw.leg.iter().map(leg).collect(),
     })
 }

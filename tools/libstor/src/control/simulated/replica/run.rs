@@ -3,7 +3,7 @@
 //! The steps of a replica's keeper, done on simulated devices until nothing is left to be done.
 
 use super::{at, leg, member, Area};
-use crate::control::replica::ReplicaFacts;
+use crate::control::replica::{RebuildFacts, ReplicaFacts};
 use crate::control::Answer;
 use crate::device::{Content, Plain};
 use crate::replica::leg::Leg;
@@ -256,6 +256,7 @@ impl Run {
             position: Bytes(first.map_or(0, |first| at(geometry.sectors_of(first).0))),
             waiting: 0,
             memory: Bytes((geometry.pages() * PAGE_SIZE) as u64),
+            rebuild: RebuildFacts::default(),
             legs: legs.collect(),
         }
     }
