@@ -625,6 +625,11 @@ impl Stor {
         )
     }
 
+    /// Whether a volume is open, and stays so.
+    pub(crate) fn stays_open(&self, volume: &Info) -> bool {
+        volume.open_count > 0 && !self.system.closes(volume.uuid)
+    }
+
     /// Removes a volume; what its devices hold stays.
     pub(crate) fn remove_plain(&self, name: &str, if_exists: bool) -> Result<Change> {
         if if_exists && self.find(name)?.is_none() {
@@ -635,7 +640,7 @@ impl Stor {
             name,
             "remove",
             "removed",
-            |volume| refuse_if(volume.open_count > 0, open),
+            |volume| refuse_if(self.stays_open(volume), open),
             |volume| {
                 self.system
                     .remove(volume.uuid)

@@ -77,6 +77,10 @@ impl Control for Both {
         self.of(uuid).remove(uuid)
     }
 
+    fn closes(&self, uuid: Uuid) -> bool {
+        self.of(uuid).closes(uuid)
+    }
+
     fn suspend(&self, uuid: Uuid) -> Answer<()> {
         self.of(uuid).suspend(uuid)
     }

@@ -108,6 +108,10 @@ pub trait Control {
     fn create(&self, create: &Create<'_>) -> Answer<Node>;
     /// `STOR_IOC_REMOVE`
     fn remove(&self, uuid: Uuid) -> Answer<()>;
+    /// Whether a volume that was open is closed soon: udev and others open each disk for a moment.
+    fn closes(&self, _uuid: Uuid) -> bool {
+        false
+    }
     /// `STOR_IOC_SUSPEND`
     fn suspend(&self, uuid: Uuid) -> Answer<()>;
     /// `STOR_IOC_RESUME`

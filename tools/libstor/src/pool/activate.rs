@@ -130,7 +130,7 @@ impl Stor {
             return Ok(PoolChange { changed: false, dry_run: self.dry_run, pool, text });
         };
         let volumes = self.volumes_of(pool.uuid)?;
-        let opened: Vec<_> = volumes.iter().filter(|volume| volume.open_count > 0).collect();
+        let opened: Vec<_> = volumes.iter().filter(|volume| self.stays_open(volume)).collect();
         if let Some(first) = opened.first() {
             let names: Vec<_> = opened.iter().map(|volume| volume.name.as_str()).collect();
             let user = self.user_of(first).map(|user| format!(" ({} is {user})", first.name)).unwrap_or_default();

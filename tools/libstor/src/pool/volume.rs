@@ -167,7 +167,7 @@ impl Open<'_> {
 
     /// Refuses a volume that is open.
     pub(crate) fn closed(&self, info: Option<&Info>) -> Result<()> {
-        match info.filter(|info| info.open_count > 0) {
+        match info.filter(|info| self.stor.stays_open(info)) {
             Some(info) => Err(self.stor.not_closed(info, Errno::EBUSY)),
             None => Ok(()),
         }

@@ -37,7 +37,7 @@ impl Stor {
 
     fn try_stop(&self, name: &str) -> Result<ReplicaChange> {
         let info = self.running(name)?;
-        if info.open_count > 0 {
+        if self.stays_open(&info) {
             return Err(self.not_closed(&info, Errno::EBUSY));
         }
         if self.dry_run {

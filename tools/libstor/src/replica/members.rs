@@ -8,7 +8,7 @@ use super::leg::{self, Leg};
 use super::refuse::refused;
 use super::spare::Spare;
 use super::tie_break;
-use super::view::{is_attached, ReplicaChange};
+use super::view::{is_attached, waits_for, waits_word, ReplicaChange};
 use crate::control::replica::{LegFacts, ReplicaFacts};
 use crate::control::Table;
 use crate::device::{Access, Device};
@@ -26,6 +26,8 @@ use stor_pure::pure::replica::set::TIE_BREAK;
 
 /// How often it is looked whether a leg is in sync.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long a copy may stand still before somebody has to know.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A replica that runs, as it is before something is done to it.
 pub(super) struct Before {
@@ -135,7 +137,12 @@ impl Stor {
             }
             let path = self.system.find(lower.number, &lower.disk)?.path;
             self.leave(&before, &leaving)?;
-            self.join(&self.before(name)?, &path, false, None)?;
+            let joined = self.before(name).and_then(|before| self.join(&before, &path, false, None));
+            joined.map_err(|error| Error {
+                cause: format!("{} has left, and cannot join again: {}", leaving.name, error.cause),
+                help: Some(format!("when that is mended: storctl replica add-leg {name} {}", path.display())),
+                ..error
+            })?;
             self.changed(&before.info, format!("all is copied to {} anew", leaving.name))
         };
         resync().context(|| format!("cannot resync a leg of replica {name}"))
@@ -392,6 +399,19 @@ impl Stor {
             };
             if leg.state & STOR_LEG_SOURCE != 0 {
                 return Ok(());
+            }
+            let (waits, time) = (facts.rebuild.waits, Duration::from_nanos(facts.rebuild.waits_time));
+            if time >= PATIENCE && waits != STOR_REPLICA_WAITS_RATE {
+                let why = waits_word(waits).unwrap_or_default();
+                let what = format!(
+                    "the copy on {} has not gone on for {} s: {}",
+                    path.display(),
+                    time.as_secs(),
+                    waits_for(why)
+                );
+                return Err(Error::new(Kind::Timeout, what).help(
+                    "both are legs; when the new one is in sync, take the old one away: storctl replica remove-leg",
+                ));
             }
             progress.add(facts.position.0.saturating_sub(progress.read().0));
             std::thread::sleep(LOOK);

@@ -36,7 +36,7 @@ pub use create::NewReplica;
 pub use stor_pure::abi::uapi::STOR_REPLICA_NEVER;
 pub use verify::{Checksum, Comparison, Difference, Verify};
 pub(crate) use view::stop_word;
-pub use view::{FoundLeg, LegView, Rebuild, ReplicaChange, ReplicaView, Running};
+pub use view::{waits_for, FoundLeg, LegView, Rebuild, ReplicaChange, ReplicaView, Running};
 
 /// The kind of volume.
 pub(crate) const REPLICA: &str = "replica";

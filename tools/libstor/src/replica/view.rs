@@ -237,7 +237,7 @@ fn microseconds(nanoseconds: u64) -> Option<u64> {
 }
 
 /// The word for `STOR_REPLICA_WAITS_*`.
-const fn waits_word(waits: u32) -> Option<&'static str> {
+pub(super) const fn waits_word(waits: u32) -> Option<&'static str> {
     match waits {
         STOR_REPLICA_WAITS_NOTHING => None,
         STOR_REPLICA_WAITS_SOURCE => Some("source"),
@@ -245,6 +245,17 @@ const fn waits_word(waits: u32) -> Option<&'static str> {
         STOR_REPLICA_WAITS_LEG => Some("leg"),
         STOR_REPLICA_WAITS_RATE => Some("rate"),
         _ => Some("unknown"),
+    }
+}
+
+/// What a rebuild waits for, as a sentence.
+pub fn waits_for(word: &str) -> &str {
+    match word {
+        "source" => "no leg can be read there; it is tried again every 5 seconds",
+        "writes" => "somebody writes there all the time",
+        "leg" => "a leg does not answer",
+        "rate" => "it has taken what it may for now",
+        other => other,
     }
 }
 

@@ -5,7 +5,9 @@
 use super::Printer;
 use crate::table::{self, Align::*};
 use libstor::linear::exact;
-use libstor::replica::{Comparison, Difference, FoundLeg, LegView, Rebuild, ReplicaChange, ReplicaView, Running};
+use libstor::replica::{
+    waits_for, Comparison, Difference, FoundLeg, LegView, Rebuild, ReplicaChange, ReplicaView, Running,
+};
 use libstor::size::Iec;
 use libstor::{Bytes, Uuid};
 use serde::Serialize;
@@ -42,17 +44,6 @@ fn leg_state(leg: &LegView) -> String {
     std::iter::once(leg.state).chain(more).collect::<Vec<_>>().join(",")
 }
 
-/// What a rebuild waits for.
-fn waits(word: &str) -> &str {
-    match word {
-        "source" => "no leg can be read there; it is tried again every 5 seconds",
-        "writes" => "somebody writes there all the time",
-        "leg" => "a leg does not answer",
-        "rate" => "it has taken what it may for now",
-        other => other,
-    }
-}
-
 /// How a rebuild goes.
 fn progress(rebuild: &Rebuild) -> String {
     let (copied, left) = (Iec(rebuild.copied), Iec(rebuild.left));
@@ -61,7 +52,7 @@ fn progress(rebuild: &Rebuild) -> String {
         text += &format!(", {} a second, {} left", Iec(Bytes(rebuild.rate)), time(seconds));
     }
     if let Some(word) = rebuild.waits.filter(|_| rebuild.waits_seconds >= 10) {
-        text += &format!("; it has waited for {}: {}", time(rebuild.waits_seconds), waits(word));
+        text += &format!("; it has waited for {}: {}", time(rebuild.waits_seconds), waits_for(word));
     }
     text
 }

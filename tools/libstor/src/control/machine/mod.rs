@@ -18,7 +18,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use stor_pure::abi::uapi::*;
 use stor_pure::pure::text;
 use zerocopy::{FromZeros, IntoBytes};
@@ -138,6 +138,20 @@ fn listed<T: FromZeros + Clone>(mut room: usize, mut call: impl FnMut(&mut [T]) 
     }
 }
 
+/// Tries for a second until it is so.
+fn soon(mut is: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + Duration::from_secs(1);
+    loop {
+        if is() {
+            return true;
+        }
+        if Instant::now() >= end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 impl Control for Machine {
     fn version(&self) -> Answer<Front> {
         let mut argument = stor_version { header: header::<stor_version>(0), ..FromZeros::new_zeroed() };
@@ -162,7 +176,16 @@ impl Control for Machine {
     }
 
     fn remove(&self, uuid: Uuid) -> Answer<()> {
-        sys::remove(&self.control, &mut reference(uuid))
+        let mut removed = Err(Errno::EBUSY);
+        soon(|| {
+            removed = sys::remove(&self.control, &mut reference(uuid));
+            removed != Err(Errno::EBUSY)
+        });
+        removed
+    }
+
+    fn closes(&self, uuid: Uuid) -> bool {
+        soon(|| !self.status(uuid).is_ok_and(|status| status.info.open_count > 0))
     }
 
     fn suspend(&self, uuid: Uuid) -> Answer<()> {
