@@ -19,6 +19,7 @@ use super::steps::{Cells, Members};
 use super::view::{Md, ReplicaChange};
 use crate::device::Access;
 use crate::pool::member::failed;
+use crate::volume::open;
 use crate::{Error, Kind, Result, Stor};
 use nix::errno::Errno;
 use std::path::PathBuf;
@@ -131,7 +132,10 @@ impl Stor {
                 text,
             });
         }
-        self.system.md_stop(array)?;
+        self.system.md_stop(array).map_err(|error| match error.errno {
+            Some(errno) if errno == Errno::EBUSY as i32 => open(),
+            _ => error,
+        })?;
         let text = format!("replica {name} stopped: md has given it up ({md})");
         Ok(ReplicaChange { changed: true, dry_run: false, replica: self.view_replica(group.uuid).ok(), text })
     }

@@ -226,6 +226,9 @@ impl Printer<'_> {
         let rows = replicas.iter().flat_map(|replica| members(replica).map(move |leg| row(replica, leg)));
         table::write(self.out, heads, &rows.collect::<Vec<_>>())?;
         for replica in replicas {
+            if let Some(by) = by(replica).filter(|_| replica.md.is_some()) {
+                writeln!(self.out, "replica {} is served by {by}", replica.name)?;
+            }
             if let Some(word) = replica.running.as_ref().and_then(|running| running.stopped) {
                 writeln!(self.out, "replica {} has stopped: {}", replica.name, stopped(word))?;
             }

@@ -87,8 +87,14 @@ fn mdadm(arguments: &[&str]) -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     let why = said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("mdadm failed");
     let why = why.trim_start_matches("mdadm: ").trim_end_matches('.');
-    let kind = if why.contains("busy") || why.contains("in use") { Kind::Busy } else { Kind::Failure };
-    Err(Error::new(kind, format!("mdadm: {why}")).help("see the kernel log; stop what uses it, if anything does"))
+    let kind = if ["busy", "in use", "exclusive access"].iter().any(|word| why.contains(word)) {
+        Kind::Busy
+    } else {
+        Kind::Failure
+    };
+    let error =
+        Error::new(kind, format!("mdadm: {why}")).help("see the kernel log; stop what uses it, if anything does");
+    Err(if kind == Kind::Busy { error.errno(Errno::EBUSY) } else { error })
 }
 
 /// Whether it can be asked for anything.
@@ -140,10 +146,7 @@ pub(super) fn assemble(name: &str, uuid: Uuid, legs: &[PathBuf], read_only: bool
 /// Stops one.
 pub(super) fn stop(array: &Array) -> Result<()> {
     let node = Path::new("/dev").join(&array.name);
-    mdadm(&["--stop", node.to_string_lossy().as_ref()]).map_err(|error| match error.kind {
-        Kind::Busy => error.errno(Errno::EBUSY),
-        _ => error,
-    })
+    mdadm(&["--stop", node.to_string_lossy().as_ref()])
 }
 
 #[cfg(test)]
