@@ -2,6 +2,7 @@
 
 //! Block devices: how a user names them, what Stor must know of them, who uses them.
 
+use crate::replica::array::Array;
 use crate::{size, Bytes, Error, Kind, Result, Uuid};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
@@ -89,6 +90,26 @@ pub trait Host {
     ///
     /// There is no lvm2, or what it says why not.
     fn lvm(&self, arguments: &[&str]) -> Result<String>;
+    /// The RAID1 arrays that the kernel's own md has, with metadata as legs of replicas have it.
+    fn arrays(&self) -> Vec<Array>;
+    /// Whether md can be asked for anything.
+    ///
+    /// # Errors
+    ///
+    /// There is no mdadm, or the kernel has no RAID1.
+    fn md_ready(&self) -> Result<()>;
+    /// Has md assemble exactly these legs of the array with this UUID, under this name.
+    ///
+    /// # Errors
+    ///
+    /// What mdadm says why not.
+    fn md_assemble(&self, name: &str, uuid: Uuid, legs: &[PathBuf], read_only: bool) -> Result<()>;
+    /// Takes an array from md.
+    ///
+    /// # Errors
+    ///
+    /// What mdadm says why not.
+    fn md_stop(&self, array: &Array) -> Result<()>;
     /// The machine's id.
     fn machine(&self) -> [u8; 16];
     /// The machine's name.

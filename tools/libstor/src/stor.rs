@@ -12,6 +12,7 @@ use stor_pure::abi::uapi::STOR_ABI_VERSION;
 pub struct Stor {
     pub(crate) system: Box<dyn System>,
     pub(crate) dry_run: bool,
+    pub(crate) fallback: bool,
 }
 
 /// The versions on both sides of the control ABI.
@@ -42,12 +43,18 @@ impl Stor {
     /// Connects to a system, if both sides speak a common control ABI.
     pub fn connect(system: Box<dyn System>) -> Result<Self> {
         agree(&ask(system.as_ref())?)?;
-        Ok(Self { system, dry_run: false })
+        Ok(Self { system, dry_run: false, fallback: false })
     }
 
     /// From now on check everything that can be checked and say what would be done, but change nothing.
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.dry_run = dry_run;
+        self
+    }
+
+    /// From now on replicas are assembled by the kernel's own md.
+    pub fn fallback(mut self, fallback: bool) -> Self {
+        self.fallback = fallback;
         self
     }
 }

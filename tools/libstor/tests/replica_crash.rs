@@ -98,3 +98,96 @@ fn a_replica_is_made_of_the_disks_of_another() {
         stor.stop_replica("data").unwrap();
     });
 }
+
+/// Cuts the power at every step of something that is done to a replica which is not assembled, and calls `after` with what that left.
+fn cut_of_a_replica(
+    name: &str,
+    before: impl Fn(&Stor),
+    how: impl Fn(Stor) -> Stor,
+    act: impl Fn(&Stor) -> libstor::Result<()>,
+    after: impl Fn(&Path, &str),
+) {
+    let (base, state) = (scratch(&format!("{name}-base")), scratch(name));
+    Simulated::create(&base, STATE).unwrap();
+    before(&stor(&base));
+    reboot(&base);
+    for step in 1.. {
+        copy(&base, &state);
+        let power = Power::new(step, step);
+        let machine = Machine { kernel: Simulated::open(&state).unwrap(), power: power.clone() };
+        let done = act(&how(Stor::connect(Box::new(machine)).unwrap()));
+        if !power.borrow().off {
+            done.unwrap();
+            println!("{name}: {} steps", power.borrow().steps);
+            assert!(step > 10, "{name}");
+            break;
+        }
+        reboot(&state);
+        after(&state, &format!("{name}, cut at step {step}"));
+    }
+    for path in [&base, &state] {
+        let _ = (std::fs::remove_file(path), std::fs::remove_dir_all(devices(path)));
+    }
+}
+
+fn made(stor: &Stor) {
+    stor.create_replica(&new(2)).unwrap();
+    stor.stop_replica("data").unwrap();
+}
+
+/// It starts, and all of its legs become equal.
+fn whole(state: &Path, what: &str) {
+    let stor = stor(state);
+    let change = stor.assemble_replica("data", &Assemble::default()).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let view = change.replica.unwrap();
+    assert!(view.legs.iter().all(|leg| leg.state == "in-sync"), "{what}: {view:#?}");
+    stor.stop_replica("data").unwrap();
+}
+
+#[test]
+fn an_export_leaves_what_starts() {
+    let export = |stor: &Stor| stor.export_replica("data").map(drop);
+    cut_of_a_replica(
+        "export",
+        made,
+        |stor| stor,
+        export,
+        |state, what| {
+            let again = state.with_extension("again");
+            copy(state, &again);
+            whole(state, what);
+            stor(&again).export_replica("data").unwrap_or_else(|error| panic!("{what}, again: {error}"));
+            let found = stor(&again).scan_replicas(&[]).unwrap();
+            let left: Vec<_> = found.iter().filter(|one| one.epoch.is_some()).collect();
+            assert!(found.len() == 3 && left.is_empty(), "{what}: {found:#?}");
+            whole(&again, what);
+            let _ = (std::fs::remove_file(&again), std::fs::remove_dir_all(devices(&again)));
+        },
+    );
+}
+
+/// The same, with a state in which legs are not rebuilt: two of them lack everything.
+fn unfinished(stor: &Stor) {
+    stor.create_replica(&NewReplica { inactive: true, ..new(2) }).unwrap();
+}
+
+#[test]
+fn a_hand_over_to_md_leaves_what_starts() {
+    for (name, before) in [("whole", made as fn(&Stor)), ("unfinished", unfinished)] {
+        let by_md = |stor: &Stor| stor.assemble_replica("data", &Assemble::default()).map(drop);
+        let fallback = |stor: Stor| stor.fallback(true);
+        cut_of_a_replica(&format!("fallback-{name}"), before, fallback, by_md, |state, what| {
+            let again = state.with_extension("again");
+            copy(state, &again);
+            whole(state, what);
+            let by_md = stor(&again).fallback(true);
+            let change = by_md.assemble_replica("data", &Assemble::default());
+            let view = change.unwrap_or_else(|error| panic!("{what}: {error}")).replica.unwrap();
+            assert_eq!(view.served_by, Some("md"), "{what}");
+            assert!(view.legs.iter().all(|leg| leg.state == "in-sync"), "{what}: {view:#?}");
+            by_md.stop_replica("data").unwrap();
+            whole(&again, what);
+            let _ = (std::fs::remove_file(&again), std::fs::remove_dir_all(devices(&again)));
+        });
+    }
+}

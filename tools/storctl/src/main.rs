@@ -103,19 +103,38 @@ fn simulated() -> Option<PathBuf> {
     std::env::var_os("STOR_SIMULATE").map(PathBuf::from)
 }
 
-/// Whether device-mapper is to be used.
+/// Whether device-mapper or md is to be used.
 static FALLBACK: AtomicBool = AtomicBool::new(false);
 
 fn system() -> Result<Box<dyn System>> {
     if let Some(state) = simulated() {
         return Ok(Box::new(Simulated::open(&state)?));
     }
-    let auto = std::env::var("STOR_FALLBACK").is_ok_and(|when| when == "auto");
-    libstor::control::local(FALLBACK.load(Ordering::Relaxed), auto)
+    libstor::control::local(FALLBACK.load(Ordering::Relaxed), allowed())
+}
+
+/// Whether what is asked for is to be done without Stor's modules.
+fn is_fallback() -> bool {
+    let asked = FALLBACK.load(Ordering::Relaxed);
+    asked || simulated().is_none() && libstor::control::is_fallback(false, allowed())
+}
+
+/// Whether that may be done where the modules are not loaded.
+fn allowed() -> bool {
+    std::env::var("STOR_FALLBACK").is_ok_and(|when| when == "auto")
 }
 
 fn connect(dry_run: bool) -> Result<Stor> {
-    Ok(Stor::connect(system()?)?.dry_run(dry_run))
+    Ok(Stor::connect(system()?)?.dry_run(dry_run).fallback(is_fallback()))
+}
+
+/// The same for commands about replicas, for which device-mapper is not needed.
+fn connect_replicas(dry_run: bool) -> Result<Stor> {
+    if simulated().is_some() {
+        return connect(dry_run);
+    }
+    let system = libstor::control::for_replicas(FALLBACK.load(Ordering::Relaxed), allowed())?;
+    Ok(Stor::connect(system)?.dry_run(dry_run).fallback(is_fallback()))
 }
 
 fn run(command: &Command, printer: &mut Printer<'_>) -> std::result::Result<(), Stop> {

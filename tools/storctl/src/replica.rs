@@ -5,9 +5,9 @@
 use crate::args::{OnSlow, Replica, ReplicaChange};
 use crate::print::Printer;
 use crate::progress::Shown;
-use crate::{connect, Stop};
+use crate::{connect_replicas as connect, Stop};
 use libstor::metadata::Progress;
-use libstor::replica::{Assemble, NewReplica, ReplicaChange as Answer, Settings, Verify};
+use libstor::replica::{Assemble, Import, NewReplica, ReplicaChange as Answer, Settings, Verify};
 use libstor::size::Iec;
 use libstor::{Bytes, Error, Kind, Result};
 use std::path::Path;
@@ -74,6 +74,10 @@ fn change(request: &ReplicaChange) -> Result<Answer> {
             connect(change.dry_run)?.assemble_replica(&replica.replica, &how)
         }
         ReplicaChange::Stop { replica, change } => connect(change.dry_run)?.stop_replica(&replica.replica),
+        ReplicaChange::Import { source, name, change } => {
+            connect(change.dry_run)?.import_replica(&Import { source: source.clone(), name: name.clone() })
+        }
+        ReplicaChange::Export { replica, change } => connect(change.dry_run)?.export_replica(&replica.replica),
         ReplicaChange::Set { replica, tie_break: Some(device), force, change, .. } => {
             let device = Some(Path::new(device)).filter(|device| *device != Path::new("none"));
             connect(change.dry_run)?.set_tie_break(&replica.replica, device, *force)

@@ -42,6 +42,23 @@ pub fn local(fallback: bool, auto: bool) -> Result<Box<dyn System>> {
     }
 }
 
+/// How replicas of this machine are reached: what md has is found by whoever there is, so for the `fallback` to md nothing else is needed.
+///
+/// # Errors
+///
+/// Stor's modules are not there, and nothing else is allowed.
+pub fn for_replicas(fallback: bool, auto: bool) -> Result<Box<dyn System>> {
+    match Machine::open() {
+        Err(error) if error.kind == Kind::NoModule && (fallback || auto) => Ok(Box::new(Mapper::default())),
+        _ => local(false, false),
+    }
+}
+
+/// Whether what is asked for by `fallback`, or allowed by `auto`, is to be done without Stor's modules.
+pub fn is_fallback(fallback: bool, auto: bool) -> bool {
+    fallback || auto && Machine::open().is_err_and(|error| error.kind == Kind::NoModule)
+}
+
 impl Local for Both {
     fn suspended(&self) -> Vec<String> {
         host::suspended(&self.list().unwrap_or_default())

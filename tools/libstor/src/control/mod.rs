@@ -14,7 +14,8 @@ mod simulated;
 #[allow(unsafe_code)]
 mod sys;
 
-pub use both::local;
+pub use both::{for_replicas, is_fallback, local};
+use machine::no_mdadm;
 pub use machine::Machine;
 pub use mapper::Mapper;
 pub use pool::Pools;

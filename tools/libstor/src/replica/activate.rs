@@ -12,7 +12,7 @@ use crate::{Result, Stor};
 
 impl Stor {
     /// Assembles all replicas that do not run and can be started safely, with a leg missing or not. What is wrong with one does not
-    /// keep the others; the first error is told in the end. Arrays that only md has had are left to it, and if a leg is in a volume, those
+    /// keep the others; the first error is told in the end. Arrays that only md has had, or that it has now, are left to it, and if a leg is in a volume, those
     /// that another machine has had: a virtual machine whose disk the volume is.
     pub fn assemble_all(&self) -> (Vec<ReplicaChange>, Result<()>) {
         let known = self.active_volumes();
@@ -29,7 +29,7 @@ impl Stor {
         let mine = |group: &&Group| {
             group.youngest().is_some_and(|record| record.writer == machine) || !group.legs.iter().any(in_volume)
         };
-        let idle = |group: &&Group| known.iter().all(|volume| volume.uuid != group.uuid);
+        let idle = |group: &&Group| known.iter().all(|volume| volume.uuid != group.uuid) && group.array.is_none();
         let (mut changes, mut answer) = (Vec::new(), Ok(()));
         for group in found.groups.iter().filter(own).filter(mine).filter(idle) {
             match self.assemble_replica(&group.uuid.to_string(), &Assemble::default()) {

@@ -4,10 +4,11 @@
 //! why not, and then by the kernel.
 
 use super::config::Config;
+use super::fallback::{beyond_md, served};
 use super::leg::Leg;
 use super::refuse::{explain, refused};
 use super::scan::{scan, Group, Scan};
-use super::view::ReplicaChange;
+use super::view::{ReplicaChange, ReplicaView};
 use super::REPLICA;
 use crate::control::{Create, Table};
 use crate::device::{busy, Device};
@@ -83,6 +84,10 @@ impl Stor {
         }
         let volumes = self.active_volumes()?;
         match volumes.iter().find(|volume| volume.uuid == group.uuid) {
+            Some(info) if self.fallback => {
+                return Err(Error::new(Kind::Exists, format!("Stor serves it: {}", info.path()))
+                    .help(format!("stop it first: storctl replica stop {}", info.name)))
+            }
             Some(info) if how.force.is_some() => {
                 return Err(Error::new(Kind::Exists, "it is assembled already")
                     .help(format!("a start can be forced only after 'storctl replica stop {}'", info.name)))
@@ -91,6 +96,24 @@ impl Stor {
             None => {}
         }
         let name = group.name();
+        if let Some(array) = &group.array {
+            if !self.fallback || !array.runs() || how.force.is_some() {
+                return Err(served(array, &name));
+            }
+            let text = format!("replica {name} is assembled already: {}, by md", array.path.display());
+            let replica = Some(ReplicaView::found(&group));
+            return Ok(ReplicaChange { changed: false, dry_run: self.dry_run, replica, text });
+        }
+        if self.fallback {
+            if how.force.is_some() {
+                let why = format!("a start by force has to be kept by the replica: {}", beyond_md().cause);
+                return Err(Error::new(Kind::Unfit, why).help("leave out --fallback, or --force"));
+            }
+            if group.youngest().is_none() {
+                return Err(Error::new(Kind::Unfit, "it is md's own, and Stor has never had it")
+                    .help("assemble it with mdadm: mdadm --assemble --scan"));
+            }
+        }
         if volumes.iter().any(|volume| volume.name == name) {
             return Err(Error::new(Kind::Exists, format!("the kernel has a volume {name} that is another one"))
                 .help("rename that: storctl volume rename")
@@ -112,10 +135,20 @@ impl Stor {
             }
         }
         if self.dry_run {
-            let text = format!("replica {name} would be assembled {what}");
+            if self.fallback {
+                self.system.md_ready()?;
+            }
+            let by = if self.fallback { "by md, " } else { "" };
+            let text = format!("replica {name} would be assembled {by}{what}");
             return Ok(ReplicaChange { changed: true, dry_run: true, replica: None, text });
         }
         let (uuid, size) = (group.uuid, group.size());
+        if self.fallback {
+            let array = self.assemble_by_md(&group, how.read_only)?;
+            let (path, md) = (array.path.display(), &array.name);
+            let text = format!("replica {name} assembled by md ({md}): {path}, {}, {what}", Iec(size));
+            return Ok(ReplicaChange { changed: true, dry_run: false, replica: self.view_replica(uuid).ok(), text });
+        }
         let config = Config {
             array: uuid,
             machine: Uuid::from_bytes(self.system.machine()),
@@ -231,7 +264,7 @@ fn legs(group: &Group, plan: &Plan) -> String {
 }
 
 /// Slots in words, with their verb.
-fn slots(set: Set) -> String {
+pub(super) fn slots(set: Set) -> String {
     if set.len() == 1 {
         format!("slot {set} is")
     } else {

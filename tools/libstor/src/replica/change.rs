@@ -2,8 +2,10 @@
 
 //! Stopping a replica, and changing what it runs with.
 
+use super::list::not_assembled;
 use super::refuse::refused;
 use super::rejoin::config;
+use super::scan::scan;
 use super::view::ReplicaChange;
 use crate::control::Table;
 use crate::error::Context;
@@ -36,6 +38,13 @@ impl Stor {
     }
 
     fn try_stop(&self, name: &str) -> Result<ReplicaChange> {
+        if self.running_or_none(name)?.is_none() {
+            let group = scan(self.system.as_ref(), &[])?.find(name)?;
+            if let Some(array) = &group.array {
+                return self.stop_md(&group, array);
+            }
+            return Err(not_assembled(&group));
+        }
         let info = self.running(name)?;
         if self.stays_open(&info) {
             return Err(self.not_closed(&info, Errno::EBUSY));

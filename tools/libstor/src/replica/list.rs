@@ -2,13 +2,15 @@
 
 //! What there is: replicas that are assembled, those that are only on devices, and the devices.
 
+use super::array::Array;
+use super::fallback::{beyond_md, served};
 use super::leg::Leg;
 use super::scan::{missing, scan, Group};
 use super::view::{FoundLeg, ReplicaView};
 use super::REPLICA;
 use crate::error::Context;
 use crate::volume::Info;
-use crate::{Result, Stor, Uuid};
+use crate::{Error, Kind, Result, Stor, Uuid};
 use nix::errno::Errno;
 use std::path::PathBuf;
 use stor_pure::pure::replica::set::TIE_BREAK;
@@ -22,7 +24,15 @@ impl Stor {
     /// The state of a replica that is assembled, or of all that are.
     pub fn replica_states(&self, name: Option<&str>) -> Result<Vec<ReplicaView>> {
         let Some(name) = name else { return self.try_replicas(false).context(|| "cannot tell the state".into()) };
-        let state = || -> Result<_> { Ok(vec![self.view_running(&self.running(name)?)?]) };
+        let state = || -> Result<_> {
+            if self.running_or_none(name)?.is_none() {
+                let group = scan(self.system.as_ref(), &[])?.find(name)?;
+                if group.array.as_ref().is_some_and(Array::runs) {
+                    return Ok(vec![ReplicaView::found(&group)]);
+                }
+            }
+            Ok(vec![self.view_running(&self.running(name)?)?])
+        };
         state().context(|| format!("cannot tell the state of replica {name}"))
     }
 
@@ -45,11 +55,12 @@ impl Stor {
                 Err(error) => return Err(error),
             }
         }
-        if all {
+        if all || !self.system.arrays().is_empty() {
             let found = scan(self.system.as_ref(), &[])?;
             let known: Vec<Uuid> = views.iter().map(|view| view.uuid).collect();
             let groups = found.groups.iter().filter(|group| !known.contains(&group.uuid));
-            views.extend(groups.map(ReplicaView::found));
+            let wanted = groups.filter(|group| all || group.array.as_ref().is_some_and(Array::runs));
+            views.extend(wanted.map(ReplicaView::found));
         }
         views.sort_by(|one, other| (&one.name, one.uuid).cmp(&(&other.name, other.uuid)));
         Ok(views)
@@ -101,8 +112,18 @@ impl Stor {
             return Ok(info);
         }
         let group = scan(self.system.as_ref(), &[])?.find(name).map_err(|_| missing(name))?;
-        let error = crate::Error::new(crate::Kind::NotFound, "it is not assembled");
-        Err(error.help(format!("assemble it: storctl replica assemble {}", group.name())))
+        match &group.array {
+            Some(array) if array.runs() => {
+                let served = served(array, &group.name());
+                return Err(Error { cause: format!("{}: {}", served.cause, beyond_md().cause), ..served });
+            }
+            Some(array) => return Err(served(array, &group.name())),
+            None => {}
+        }
+        if self.fallback {
+            return Err(beyond_md());
+        }
+        Err(not_assembled(&group))
     }
 
     pub(super) fn view_running(&self, info: &Info) -> Result<ReplicaView> {
@@ -120,13 +141,21 @@ impl Stor {
     }
 }
 
+/// It is only on its devices.
+pub(super) fn not_assembled(group: &Group) -> Error {
+    let error = Error::new(Kind::NotFound, "it is not assembled");
+    error.help(format!("assemble it: storctl replica assemble {}", group.name()))
+}
+
 fn found_leg(group: &Group, leg: &Leg, assembled: bool) -> FoundLeg {
     let record = leg.record.as_ref().ok().map(|(record, _)| record);
     let tag = leg.superblock.tag();
     let foreign =
         record.is_some_and(|record| record.tag() != tag && record.forks().iter().all(|fork| fork.tag() != tag));
     // While it runs, what it says is as old as its last step.
-    let words = [("assembled", assembled), ("dirty", !assembled && !leg.superblock.is_clean()), ("foreign", foreign)];
+    let md = group.array.as_ref().is_some_and(|array| array.member(leg.device.number).is_some());
+    let dirty = !assembled && !md && !leg.superblock.is_clean();
+    let words = [("assembled", assembled), ("md", md), ("dirty", dirty), ("foreign", foreign)];
     FoundLeg {
         path: leg.device.path.clone(),
         replica: Some(group.name()),

@@ -10,15 +10,21 @@
 //! - [`scan`], [`refuse`]: found, put together, planned, refused
 //! - [`create`], [`draft`], [`assemble`], [`activate`], [`rejoin`], [`change`]: what is done
 //! - [`members`], [`spare`]: who comes and goes
+//! - [`array`], [`fallback`], [`steps`]: the kernel's own md in place of Stor's modules
+//! - [`import`], [`export`]: what was md's, and what becomes md's again
 //! - [`verify`]: whether the legs are equal
 //! - [`list`], [`view`]: what is shown
 
 mod activate;
+pub mod array;
 mod assemble;
 mod change;
 pub mod config;
 mod create;
 mod draft;
+mod export;
+mod fallback;
+mod import;
 pub(crate) mod leg;
 mod list;
 mod members;
@@ -26,6 +32,7 @@ mod refuse;
 mod rejoin;
 pub(crate) mod scan;
 mod spare;
+pub(crate) mod steps;
 pub(crate) mod tie_break;
 mod verify;
 mod view;
@@ -33,10 +40,11 @@ mod view;
 pub use assemble::Assemble;
 pub use change::Settings;
 pub use create::NewReplica;
+pub use import::Import;
 pub use stor_pure::abi::uapi::STOR_REPLICA_NEVER;
 pub use verify::{Checksum, Comparison, Difference, Verify};
 pub(crate) use view::stop_word;
-pub use view::{waits_for, FoundLeg, LegView, Rebuild, ReplicaChange, ReplicaView, Running};
+pub use view::{waits_for, FoundLeg, LegView, Md, Rebuild, ReplicaChange, ReplicaView, Running};
 
 /// The kind of volume.
 pub(crate) const REPLICA: &str = "replica";

@@ -2,6 +2,7 @@
 
 //! Finding replicas: legs and tie-breaks are looked for on all devices, and put together.
 
+use super::array::Array;
 use super::leg::{self, Leg};
 use super::refuse::explain;
 use super::tie_break::{self, TieBreak};
@@ -24,6 +25,8 @@ pub(crate) struct Group {
     pub(crate) legs: Vec<Leg>,
     /// Its tie-break.
     pub(crate) tie_break: Option<TieBreak>,
+    /// The array of md that has legs of it now.
+    pub(crate) array: Option<Array>,
 }
 
 /// What was found.
@@ -153,12 +156,17 @@ pub(crate) fn scan(host: &(impl Host + ?Sized), devices: &[PathBuf]) -> Result<S
     }
     scan.groups = groups.into_values().collect();
     scan.groups.iter_mut().for_each(Group::put_together);
+    let arrays = host.arrays();
+    for group in &mut scan.groups {
+        let has = |array: &&Array| group.legs.iter().any(|leg| array.member(leg.device.number).is_some());
+        group.array = arrays.iter().find(has).cloned();
+    }
     scan.groups.sort_by_key(|group| (group.name(), group.uuid));
     Ok(scan)
 }
 
 fn group(groups: &mut BTreeMap<Uuid, Group>, uuid: Uuid) -> &mut Group {
-    groups.entry(uuid).or_insert_with(|| Group { uuid, legs: Vec::new(), tie_break: None })
+    groups.entry(uuid).or_insert_with(|| Group { uuid, legs: Vec::new(), tie_break: None, array: None })
 }
 
 /// What a device holds of a replica, in words.

@@ -135,14 +135,34 @@ impl Stor {
         self.erase(&leg.device, [AT].into_iter().chain(places).map(|place| at(place.0)))
     }
 
+    /// Erases the membership record of a leg, which is md's alone then: the older copy first, so that none counts that never did.
+    pub(super) fn erase_record(&self, leg: &Leg) -> Result<()> {
+        let geometry = leg.header.as_ref().map(|(_, geometry)| geometry);
+        let Ok([first, second]) = record_places(&leg.superblock, geometry) else { return Ok(()) };
+        let younger = leg.record.as_ref().map_or(0, |(_, position)| position.slot);
+        let places = if younger == 0 { [second, first] } else { [first, second] };
+        self.erase(&leg.device, places.into_iter().map(|place| at(place.0)))
+    }
+
+    /// Writes the superblock of a leg, which has to be sealed.
+    pub(super) fn write_superblock(&self, leg: &Leg, superblock: &Superblock) -> Result<()> {
+        let content = self.system.content(&leg.device, Access::Claim)?;
+        let written = content.write(at(AT.0), superblock.as_bytes()).and_then(|()| content.flush());
+        written.map_err(|error| failed(&leg.device, "written", &error))
+    }
+
     /// Erases what makes a device a tie-break.
     pub(super) fn erase_tie_break(&self, device: &Device) -> Result<()> {
         self.erase(device, [0].into_iter().chain(tie_break::PLACES))
     }
 
+    /// Of each page its first sector goes first, so that what is left of one is not taken for something damaged.
     fn erase(&self, device: &Device, mut places: impl Iterator<Item = u64>) -> Result<()> {
         let content = self.system.content(device, Access::Claim)?;
-        let erased = places.try_for_each(|place| content.write(place, &[0; PAGE_SIZE])).and_then(|()| content.flush());
+        let erased = places.try_for_each(|place| {
+            content.write(place, &[0; SECTOR_SIZE as usize]).and_then(|()| content.flush())?;
+            content.write(place, &[0; PAGE_SIZE]).and_then(|()| content.flush())
+        });
         erased.map_err(|error| failed(device, "written", &error))
     }
 }

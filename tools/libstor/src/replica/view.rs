@@ -2,6 +2,7 @@
 
 //! Replicas as they are shown.
 
+use super::array::Array;
 use super::config::Config;
 use super::scan::Group;
 use crate::control::replica::{LegFacts, RebuildFacts, ReplicaFacts};
@@ -135,6 +136,25 @@ pub struct ReplicaView {
     pub problem: Option<String>,
     /// What is known of one that is assembled.
     pub running: Option<Running>,
+    /// Who serves it, if anybody does: `stor` or `md`.
+    pub served_by: Option<&'static str>,
+    /// What is known of one that md has.
+    pub md: Option<Md>,
+}
+
+/// What is known of a replica that the kernel's own md has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Md {
+    /// The kernel's name for the array.
+    pub name: String,
+    /// Its node.
+    pub device: PathBuf,
+    /// What md says of it; `inactive` if it only holds the legs.
+    pub state: String,
+    /// What it is doing, such as `recover`.
+    pub action: String,
+    /// How far that is.
+    pub rebuilt_percent: Option<u64>,
 }
 
 /// A device with something of a replica.
@@ -160,7 +180,7 @@ pub struct FoundLeg {
     pub lineage: Option<Uuid>,
     /// Whether it has all that was acknowledged, as far as it knows.
     pub entitled: Option<bool>,
-    /// Some of `assembled`, `dirty` (writes were under way), `foreign` (md has had it since).
+    /// Some of `assembled`, `md` (md has it now), `dirty` (writes were under way), `foreign` (md has had it since).
     pub state: Vec<&'static str>,
     /// Why it cannot be used.
     pub problem: Option<String>,
@@ -286,7 +306,18 @@ impl ReplicaView {
         let mut state: Vec<_> = state_words(info.state).collect();
         let (name, uuid, size) = (info.name.clone(), info.uuid, info.size);
         let Some(facts) = facts else {
-            return Self { name, uuid, size, state, legs: Vec::new(), tie_break: None, problem: None, running: None };
+            return Self {
+                name,
+                uuid,
+                size,
+                state,
+                legs: Vec::new(),
+                tie_break: None,
+                problem: None,
+                running: None,
+                served_by: Some("stor"),
+                md: None,
+            };
         };
         let slots = (0..).zip(&facts.legs).take(LEGS_MAX).filter(|(slot, _)| facts.slots & (1 << slot) != 0);
         let legs: Vec<_> = slots.map(|(slot, leg)| leg_view(Some(slot), leg, status)).collect();
@@ -325,11 +356,20 @@ impl ReplicaView {
             slow_ms: config.slow.milliseconds(),
             drop_slow: config.slow.drop,
         };
-        Self { name, uuid, size, state, legs, tie_break, problem: None, running: Some(running) }
+        let (running, served_by) = (Some(running), Some("stor"));
+        Self { name, uuid, size, state, legs, tie_break, problem: None, running, served_by, md: None }
     }
 
-    /// One that is only on its devices.
+    /// One that is only on its devices, or that md has.
     pub(super) fn found(group: &Group) -> Self {
+        let view = Self::inactive(group);
+        match &group.array {
+            Some(array) => view.by_md(group, array),
+            None => view,
+        }
+    }
+
+    fn inactive(group: &Group) -> Self {
         let plan = group.plan(Consent::Safe);
         let planned = |plan: &Plan, index: usize| {
             let place = plan.legs.get(index).and_then(|leg| leg.place);
@@ -395,6 +435,35 @@ impl ReplicaView {
             tie_break,
             problem: plan.err().map(|error| error.cause),
             running: None,
+            served_by: None,
+            md: None,
         }
+    }
+
+    /// One that md has: what is on its legs is what md says.
+    fn by_md(mut self, group: &Group, array: &Array) -> Self {
+        self.md = Some(Md::of(array));
+        if !array.runs() {
+            self.problem = Some(format!("md holds its legs ({}, which does not run)", array.name));
+            return self;
+        }
+        (self.served_by, self.problem) = (Some("md"), None);
+        for leg in &mut self.legs {
+            let own = group.legs.iter().find(|own| leg.device.as_ref() == Some(&own.device.path));
+            let member = own.and_then(|own| array.member(own.device.number));
+            leg.state = match (leg.state, member) {
+                (_, Some(member)) => member.state(),
+                ("missing", None) => "missing",
+                (_, None) => "behind",
+            };
+            leg.read = leg.state == "in-sync";
+        }
+        let words = [
+            ("degraded", self.legs.iter().any(|leg| leg.state != "in-sync")),
+            ("rebuilding", self.legs.iter().any(|leg| leg.state == "rebuilding")),
+            ("read-only", array.state == "readonly"),
+        ];
+        self.state = words.iter().filter(|(_, is)| *is).map(|(word, _)| *word).collect();
+        self
     }
 }

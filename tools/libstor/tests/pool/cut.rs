@@ -8,6 +8,7 @@ use libstor::control::pool::{Changed, PoolCreate, PoolDevice, PoolInfo, PoolStat
 use libstor::control::{Answer, Control, Create, Events, Front, Node, Repair, ReplicaFacts, Switched, Table, Verified};
 use libstor::device::{Access, Content, Device, Host, Number, Wanted};
 use libstor::engine::Engine;
+use libstor::replica::array::Array;
 use libstor::volume::{Info, Status};
 use libstor::{Bytes, Result, Simulated, Uuid};
 use nix::errno::Errno;
@@ -255,6 +256,20 @@ impl Host for Machine {
     fn lvm(&self, arguments: &[&str]) -> Result<String> {
         self.kernel.lvm(arguments)
     }
+    fn arrays(&self) -> Vec<Array> {
+        self.kernel.arrays()
+    }
+    fn md_ready(&self) -> Result<()> {
+        self.kernel.md_ready()
+    }
+    fn md_assemble(&self, name: &str, uuid: Uuid, legs: &[PathBuf], read_only: bool) -> Result<()> {
+        self.look(|| Ok(()))?;
+        self.kernel.md_assemble(name, uuid, legs, read_only)
+    }
+    fn md_stop(&self, array: &Array) -> Result<()> {
+        self.look(|| Ok(()))?;
+        self.kernel.md_stop(array)
+    }
     fn machine(&self) -> [u8; 16] {
         self.kernel.machine()
     }
@@ -290,7 +305,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
 /// What is left of a kernel after a reboot: the devices.
 pub(crate) fn reboot(state: &Path) {
     let mut kernel: Value = serde_json::from_str(&fs::read_to_string(state).unwrap()).unwrap();
-    for gone in ["pools", "volumes", "events"] {
+    for gone in ["pools", "volumes", "events", "md"] {
         kernel[gone] = Value::Array(Vec::new());
     }
     fs::write(state, kernel.to_string()).unwrap();

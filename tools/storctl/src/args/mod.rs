@@ -22,7 +22,8 @@ pub(crate) struct Command {
     /// Print JSON, also for errors (on stderr); see docs/json.md
     #[arg(long, global = true, display_order = 101)]
     pub(crate) json: bool,
-    /// Work with the kernel's own device-mapper (dm-thin) in place of Stor's modules; for pools, and volumes and snapshots in them.
+    /// Work with the kernel's own device-mapper (dm-thin) and md in place of Stor's modules; for pools, volumes and snapshots in them, and
+    /// replicas.
     /// With STOR_FALLBACK=auto in the environment that is done where Stor's modules are not loaded
     #[arg(long, global = true, display_order = 102)]
     pub(crate) fallback: bool,

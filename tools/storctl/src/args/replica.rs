@@ -98,7 +98,8 @@ pub(crate) enum ReplicaChange {
     /// Start a replica from the legs that are there, or give one that runs those that are there again
     ///
     /// What is on the legs says who has the data. If too few are there to know that, or two have gone on without each other, it is refused,
-    /// and both sides are told. With --force it starts from what that leg has: what only others have is lost.
+    /// and both sides are told. With --force it starts from what that leg has: what only others have is lost. With --fallback the kernel's
+    /// own md assembles it, for which mdadm is needed; it is refused then as without.
     Assemble {
         #[command(flatten)]
         replica: ReplicaName,
@@ -114,8 +115,32 @@ pub(crate) enum ReplicaChange {
         #[command(flatten)]
         change: Change,
     },
-    /// Take a replica from the kernel; nothing is lost
+    /// Take a replica from the kernel, or from its md; nothing is lost
     Stop {
+        #[command(flatten)]
+        replica: ReplicaName,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Take over an array of md (RAID1, metadata 1.2) in place, and assemble it
+    ///
+    /// Nothing is copied, and md can still assemble it. It is not to run: stop it by 'mdadm --stop' first. It needs a write-intent bitmap, and
+    /// all legs that md had. 'replica export' gives it back.
+    Import {
+        /// Name or UUID of the array, or its legs
+        #[arg(required = true, value_name = "NAME|LEG")]
+        source: Vec<String>,
+        /// Its name from now on; that which it has with md, without the host, if not given
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Make a replica that is not assembled md's alone
+    ///
+    /// Stor's membership records are erased, and the tie-break, if there is one. All members have to be there, and all legs in sync.
+    /// 'replica import' takes it over again.
+    Export {
         #[command(flatten)]
         replica: ReplicaName,
         #[command(flatten)]

@@ -6,7 +6,7 @@ use super::Printer;
 use crate::table::{self, Align::*};
 use libstor::linear::exact;
 use libstor::replica::{
-    waits_for, Comparison, Difference, FoundLeg, LegView, Rebuild, ReplicaChange, ReplicaView, Running,
+    waits_for, Comparison, Difference, FoundLeg, LegView, Md, Rebuild, ReplicaChange, ReplicaView, Running,
 };
 use libstor::size::Iec;
 use libstor::{Bytes, Uuid};
@@ -16,7 +16,8 @@ use std::path::Path;
 
 /// Its state, with how far a rebuild is.
 fn state(replica: &ReplicaView) -> String {
-    let percent = replica.running.as_ref().and_then(|running| running.rebuilt_percent);
+    let running = replica.running.as_ref().and_then(|running| running.rebuilt_percent);
+    let percent = running.or(replica.md.as_ref().and_then(|md| md.rebuilt_percent));
     let word = |word: &&str| match (*word, percent) {
         ("rebuilding", Some(percent)) => format!("rebuilding {percent}%"),
         (word, _) => word.to_string(),
@@ -73,6 +74,25 @@ fn latency(microseconds: Option<u64>) -> String {
         Some(us @ 0..10_000) => format!("{us} µs"),
         Some(us) => format!("{} ms", us / 1000),
     }
+}
+
+/// Its node.
+fn device(replica: &ReplicaView) -> String {
+    let running = replica.running.as_ref().map(|running| running.device.clone());
+    let md = || replica.md.as_ref().filter(|_| replica.served_by.is_some()).map(|md| md.device.display().to_string());
+    running.or_else(md).unwrap_or("-".into())
+}
+
+/// Who serves it.
+fn by(replica: &ReplicaView) -> Option<String> {
+    match (replica.served_by, &replica.md) {
+        (Some(by), Some(md)) => Some(format!("{by} ({})", md.name)),
+        (by, _) => by.map(Into::into),
+    }
+}
+
+fn md_facts(md: &Md) -> Vec<(&'static str, String)> {
+    vec![("device", md.device.display().to_string()), ("md says", format!("{}, {}", md.state, md.action))]
 }
 
 fn slot(leg: &LegView) -> String {
@@ -146,14 +166,22 @@ impl Printer<'_> {
         if self.json {
             return self.replica_list(replicas);
         }
-        let heads =
-            [("NAME", Left), ("DEVICE", Left), ("SIZE", Right), ("STATE", Left), ("IN SYNC", Left), ("LEGS", Left)];
+        let heads = [
+            ("NAME", Left),
+            ("DEVICE", Left),
+            ("BY", Left),
+            ("SIZE", Right),
+            ("STATE", Left),
+            ("IN SYNC", Left),
+            ("LEGS", Left),
+        ];
         let row = |replica: &ReplicaView| {
             let synced = replica.legs.iter().filter(|leg| leg.state == "in-sync").count();
             let devices: Vec<_> = replica.legs.iter().map(|leg| path(leg.device.as_deref())).collect();
             [
                 replica.name.clone(),
-                replica.running.as_ref().map_or("-".into(), |running| running.device.clone()),
+                device(replica),
+                by(replica).unwrap_or("-".into()),
                 Iec(replica.size).to_string(),
                 state(replica),
                 format!("{synced} of {}", replica.legs.len()),
@@ -190,10 +218,16 @@ impl Printer<'_> {
             ("uuid", replica.uuid.to_string()),
             ("size", exact(replica.size)),
             ("state", state(replica)),
+            ("served by", by(replica).unwrap_or("nobody".into())),
         ];
         match &replica.running {
             Some(running) => facts.extend(running_facts(replica, running)),
-            None => facts.extend(replica.problem.clone().map(|problem| ("problem", problem))),
+            None => {
+                facts.extend(
+                    replica.md.as_ref().filter(|_| replica.served_by.is_some()).map(md_facts).into_iter().flatten(),
+                );
+                facts.extend(replica.problem.clone().map(|problem| ("problem", problem)));
+            }
         }
         for (name, value) in facts {
             writeln!(self.out, "{name:10}  {value}")?;
@@ -249,6 +283,9 @@ impl Printer<'_> {
         for replica in replicas {
             if let Some(rebuild) = replica.running.as_ref().and_then(|running| running.rebuild.as_ref()) {
                 writeln!(self.out, "replica {}: {}", replica.name, progress(rebuild))?;
+            }
+            if let Some(by) = by(replica).filter(|_| replica.md.is_some()) {
+                writeln!(self.out, "replica {} is served by {by}", replica.name)?;
             }
             if let Some(word) = replica.running.as_ref().and_then(|running| running.stopped) {
                 writeln!(self.out, "replica {} has stopped: {}", replica.name, stopped(word))?;

@@ -2,10 +2,11 @@
 
 //! This machine's devices, and who uses them: `/dev`, sysfs and mountinfo.
 
-use super::errno;
+use super::{errno, md};
 use crate::control::sys;
 use crate::device::{Access, Content, Device, Host, Number, Plain, Wanted};
 use crate::pool::signature;
+use crate::replica::array::Array;
 use crate::volume::Info;
 use crate::{Bytes, Error, Kind, Result, Uuid};
 use nix::errno::Errno;
@@ -136,9 +137,11 @@ impl<T: Local> Host for T {
         let ours = |name: &String| of_stor(name) || mapped(name);
         // A device below another is not looked at, but for those of a pool: what is below multipath is the same as what
         // is above, and what is below a linear volume may be one that does not answer. Nor does a suspended one.
-        let other = |holder: &String| match holder.starts_with("stor") {
-            true => read(holder, "stor/target").trim() == "linear",
-            false => !mapped(holder),
+        // A leg that md has is a leg all the same.
+        let other = |holder: &String| match holder {
+            holder if holder.starts_with("stor") => read(holder, "stor/target").trim() == "linear",
+            holder if holder.starts_with("md") && wanted == Wanted::Legs => !md::is_of_legs(holder),
+            holder => !mapped(holder),
         };
         let below = |name: &String| names(&folder.join(name).join("holders")).iter().any(other);
         let suspended = |name: &String| mapper(name, "suspended").trim() == "1";
@@ -199,6 +202,22 @@ impl<T: Local> Host for T {
         Err(Error::new(Kind::Failure, format!("lvm {}: {why}", arguments.first().unwrap_or(&""))))
     }
 
+    fn arrays(&self) -> Vec<Array> {
+        md::arrays()
+    }
+
+    fn md_ready(&self) -> Result<()> {
+        md::ready()
+    }
+
+    fn md_assemble(&self, name: &str, uuid: Uuid, legs: &[PathBuf], read_only: bool) -> Result<()> {
+        md::assemble(name, uuid, legs, read_only)
+    }
+
+    fn md_stop(&self, array: &Array) -> Result<()> {
+        md::stop(array)
+    }
+
     fn machine(&self) -> [u8; 16] {
         let id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
         Uuid::try_parse(id.trim()).unwrap_or_default().into_bytes()
@@ -218,7 +237,7 @@ impl<T: Local> Host for T {
 }
 
 /// The number of the block device that a path leads to.
-fn number(path: &Path) -> Result<Number> {
+pub(super) fn number(path: &Path) -> Result<Number> {
     let meta = fs::metadata(path).map_err(|error| unusable(path, &error))?;
     if !meta.file_type().is_block_device() {
         return Err(Error::new(Kind::Unfit, format!("{} is not a block device", path.display())));
@@ -250,7 +269,7 @@ fn user_of(sysfs: &Path, number: &str) -> Option<String> {
 }
 
 /// The names in a folder, sorted; none if it cannot be read.
-fn names(folder: &Path) -> Vec<String> {
+pub(super) fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();

@@ -3,8 +3,11 @@
 //! This machine: ioctls on `/dev/stor-control`, devices in `/dev`, their users in sysfs and mountinfo.
 
 pub(super) mod host;
+mod md;
 mod pool;
 mod replica;
+
+pub(super) use md::no_mdadm;
 
 use super::{sys, Answer, Control, Create, Events, Front, Node, Repair, ReplicaFacts, Switched, Table, Verified};
 use crate::device::{Device, Number};

@@ -175,6 +175,9 @@ impl Control for Mapper {
     }
 
     fn list(&self) -> Answer<Vec<Info>> {
+        if !in_use() {
+            return Ok(Vec::new());
+        }
         list(PREFIX)?.iter().filter(|one| ids(&one.uuid).is_some()).map(|one| self.info(one)).collect()
     }
 

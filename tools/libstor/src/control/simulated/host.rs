@@ -4,6 +4,7 @@
 
 use super::{Simulated, SimulatedDevice, MAJOR};
 use crate::device::{Access, Content, Device, Host, Number, Plain, Wanted};
+use crate::replica::array::Array;
 use crate::{Bytes, Error, Kind, Result, Uuid};
 use nix::errno::Errno;
 use std::path::{Path, PathBuf};
@@ -101,6 +102,27 @@ impl Host for Simulated {
 
     fn lvm(&self, _arguments: &[&str]) -> Result<String> {
         Err(Error::new(Kind::NotFound, "lvm2 cannot be asked: there is none").help("install lvm2"))
+    }
+
+    fn arrays(&self) -> Vec<Array> {
+        self.with(|state| Ok(state.arrays())).unwrap_or_default()
+    }
+
+    fn md_ready(&self) -> Result<()> {
+        let missing = self.with(|state| Ok(state.no_mdadm)).map_err(Error::from)?;
+        if missing {
+            Err(super::super::no_mdadm())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn md_assemble(&self, name: &str, uuid: Uuid, legs: &[PathBuf], read_only: bool) -> Result<()> {
+        self.with(|state| state.md_assemble(name, uuid, legs, read_only)).map_err(Error::from)
+    }
+
+    fn md_stop(&self, array: &Array) -> Result<()> {
+        self.with(|state| state.md_stop(&array.name)).map_err(Error::from)
     }
 
     fn machine(&self) -> [u8; 16] {

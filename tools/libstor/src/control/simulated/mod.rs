@@ -8,6 +8,7 @@
 //! folder `FILE.devices`; pools are real there: their metadata is read and changed by pure's engine.
 
 mod host;
+mod md;
 mod pool;
 mod replica;
 
@@ -54,6 +55,10 @@ struct State {
     devices: Vec<SimulatedDevice>,
     volumes: Vec<Volume>,
     pools: Vec<pool::Pool>,
+    /// Arrays of md.
+    md: Vec<md::Md>,
+    /// There is no mdadm.
+    no_mdadm: bool,
     /// Devices of pools are not deleted for now.
     no_deletion: bool,
     /// Legs of replicas are not rebuilt for now.
@@ -295,6 +300,9 @@ impl State {
         }
         if let Some(pool) = self.pools.iter().find(|pool| Some(pool.uuid) != but && pool.lowers.contains(&number)) {
             return Some(format!("held by pool {}", pool.name));
+        }
+        if let Some(array) = self.md.iter().find(|array| array.has(number)) {
+            return Some(format!("held by {}", array.name()));
         }
         if number.major == MAJOR {
             let volume = self.volumes.iter().find(|volume| volume.index == number.minor)?;

@@ -79,7 +79,7 @@ impl Members {
 
 impl State {
     /// What a device has, to be read and written.
-    fn open_lower(&self, number: Number) -> Answer<Plain> {
+    pub(super) fn open_lower(&self, number: Number) -> Answer<Plain> {
         let file = OpenOptions::new().read(true).write(true).open(self.backing(number)?);
         Ok(Plain::Free(file.map_err(|_| Errno::EIO)?))
     }

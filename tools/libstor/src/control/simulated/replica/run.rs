@@ -2,117 +2,77 @@
 
 //! The steps of a replica's keeper, done on simulated devices until nothing is left to be done.
 
-use super::{at, leg, member, Area};
+use super::{at, member, Area};
 use crate::control::replica::{RebuildFacts, ReplicaFacts};
 use crate::control::Answer;
-use crate::device::{Content, Plain};
+use crate::device::Plain;
 use crate::replica::leg::Leg;
-use crate::replica::tie_break::PLACES;
+use crate::replica::steps::{Cells, Members};
 use crate::{Bytes, Uuid};
 use nix::errno::Errno;
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::rc::Rc;
 use stor_pure::abi::uapi::*;
 use stor_pure::pure::md::bitmap::{Geometry, Header};
-use stor_pure::pure::md::layout::record_places;
-use stor_pure::pure::md::superblock::{Superblock, AT};
 use stor_pure::pure::md::PAGE_SIZE;
-use stor_pure::pure::replica::assemble::{Plan, Recovery, Use};
-use stor_pure::pure::replica::chunk::{Chunk, Words};
+use stor_pure::pure::replica::assemble::{Plan, Use};
 use stor_pure::pure::replica::intent::Intent;
 use stor_pure::pure::replica::keeper::{Keeper, Step, Stop};
 use stor_pure::pure::replica::rebuild::Cursor;
 use stor_pure::pure::replica::record::Position;
-use stor_pure::pure::replica::set::{Set, TIE_BREAK};
-use zerocopy::IntoBytes;
+use stor_pure::pure::replica::set::Set;
 
 /// Sweeps until a bit that nobody needs is cleared.
 const SWEEPS: usize = 4;
-
-struct Cells(Vec<Cell<Chunk>>);
-
-impl Words for Cells {
-    fn update<R>(&self, chunk: u64, change: impl Fn(Chunk) -> (Chunk, R)) -> Option<R> {
-        let cell = self.0.get(usize::try_from(chunk).ok()?)?;
-        let (word, result) = change(cell.get());
-        cell.set(word);
-        Some(result)
-    }
-}
-
-/// A leg, or the tie-break, that steps are done on.
-struct Member {
-    content: Plain,
-    superblock: Option<Box<Superblock>>,
-    places: [u64; 2],
-    position: Position,
-}
 
 /// A replica that runs.
 pub(super) struct Run {
     keeper: Option<Keeper<Cells, Area>>,
     intent: Option<Intent<Cells, Area>>,
     plan: Plan,
-    members: BTreeMap<usize, Member>,
+    members: Members,
     failing: Set,
     /// It runs already: who fails now was there when it started.
     resumed: bool,
     copied: u64,
-    writer: ([u8; 16], u64),
+    writer: [u8; 16],
 }
 
 impl Run {
     pub(super) fn new(plan: &Plan, header: Header, geometry: Geometry, failing: Set, resumed: bool) -> Answer<Self> {
         let chunks = usize::try_from(geometry.chunks()).map_err(|_| Errno::ENOMEM)?;
-        let words = Cells(vec![Cell::default(); chunks]);
+        let words = Cells::new(chunks);
         let intent = Intent::new(geometry, words, header).map_err(|_| Errno::ENOMEM)?;
         Ok(Self {
             keeper: None,
             intent: Some(intent),
             plan: plan.clone(),
-            members: BTreeMap::new(),
+            members: Members::default(),
             failing,
             resumed,
             copied: 0,
-            writer: ([0; 16], 0),
+            writer: [0; 16],
         })
     }
 
     /// A leg: its bits are taken over.
     pub(super) fn add_leg(&mut self, place: usize, found: &Leg, content: Plain, own: &Use) -> Answer<()> {
         let intent = self.intent.as_mut().ok_or(Errno::EIO)?;
-        let geometry = *intent.geometry();
-        if own.bits {
-            let taken = leg::pages(&content, &found.superblock, &geometry, |number, page| {
-                intent.unite(number, page);
-                false
-            });
-            taken.map_err(|_| Errno::EIO)?;
-        }
-        if own.recovery == Recovery::All {
-            intent.find_all();
-        }
-        let places = record_places(&found.superblock, Some(&geometry)).map_err(|_| Errno::EILSEQ)?;
-        let position = found.record.as_ref().map_or(Position::NONE, |(_, position)| *position);
-        let superblock = Some(found.superblock.clone());
-        self.members.insert(place, Member { content, superblock, places: places.map(|place| at(place.0)), position });
-        Ok(())
+        self.members.add_leg(place, found, Rc::new(content), own, intent).map_err(|_| Errno::EIO)
     }
 
     pub(super) fn add_tie_break(&mut self, position: Position, content: Plain) {
-        let member = Member { content, superblock: None, places: PLACES, position };
-        self.members.insert(TIE_BREAK, member);
+        self.members.add_tie_break(position, Rc::new(content));
     }
 
     /// Who writes, and when.
     pub(super) fn writer(&mut self, machine: [u8; 16], seconds: u64) {
-        self.writer = (machine, seconds);
+        (self.writer, self.members.seconds) = (machine, seconds);
     }
 
     pub(super) fn start(&mut self) {
         if let Some(intent) = self.intent.take() {
             let mut keeper = Keeper::new(&self.plan, intent);
-            keeper.set_writer(self.writer.0, self.writer.1);
+            keeper.set_writer(self.writer, self.members.seconds);
             self.keeper = Some(keeper);
         }
     }
@@ -158,7 +118,7 @@ impl Run {
             let mut ok = Set::NONE;
             for place in step.members().iter() {
                 let failing = self.failing.has(place);
-                if !failing && self.perform(keeper, step, place).is_ok() || failing && self.resumed {
+                if !failing && self.members.perform(keeper, step, place).is_ok() || failing && self.resumed {
                     ok = ok.with(Set::one(place));
                 }
             }
@@ -168,43 +128,6 @@ impl Run {
                 self.resumed = false;
                 keeper.fail(self.failing);
             }
-        }
-        Ok(())
-    }
-
-    fn perform(&mut self, keeper: &Keeper<Cells, Area>, step: Step, place: usize) -> Answer<()> {
-        let numbers: BTreeMap<usize, u32> = self
-            .members
-            .iter()
-            .filter_map(|(place, member)| Some((*place, member.superblock.as_ref()?.dev_number.get())))
-            .collect();
-        let member = self.members.get_mut(&place).ok_or(Errno::ENODEV)?;
-        let put = |content: &Plain, at, bytes: &[u8]| content.write(at, bytes).map_err(|_| Errno::EIO);
-        match step {
-            Step::Record(_) => {
-                let record = keeper.record();
-                let uuid = keeper.device(place);
-                let next = member.position.next();
-                let mut page = [0; PAGE_SIZE];
-                record.write::<Area>(uuid, next, &mut page).map_err(|_| Errno::EIO)?;
-                let [first, second] = member.places;
-                put(&member.content, if next.slot == 0 { first } else { second }, &page)?;
-                member.position = next;
-            }
-            Step::Superblock(_) => {
-                let superblock = member.superblock.as_mut().ok_or(Errno::EIO)?;
-                keeper.describe(superblock, place, &|place| numbers.get(&place).copied(), self.writer.1);
-                superblock.seal().map_err(|_| Errno::EIO)?;
-                put(&member.content, at(AT.0), superblock.as_bytes())?;
-            }
-            Step::Pages(_) => {
-                let start = member.superblock.as_ref().and_then(|superblock| superblock.bitmap()).ok_or(Errno::EIO)?;
-                for (number, page) in keeper.intent.writing() {
-                    let bytes = page.get(..keeper.intent.geometry().page_bytes(number, 512)).unwrap_or_default();
-                    put(&member.content, at(start) + (number * PAGE_SIZE) as u64, bytes)?;
-                }
-            }
-            Step::Flush(_) | Step::Drain => {}
         }
         Ok(())
     }
