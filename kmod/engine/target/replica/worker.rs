@@ -149,6 +149,8 @@ impl Shared {
             again.retry();
             self.answer();
             if let Some(step) = step {
+                // A leg may not answer.
+                watch.schedule();
                 let ok = self.execute(step, &mut desk);
                 self.state.lock().done(self, ok);
                 self.answer();
