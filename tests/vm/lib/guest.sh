@@ -87,7 +87,7 @@ need_module() {
 
 # host REQUEST…: have the harness do something to the machine from outside:
 #   unplug DISK | plug DISK | resize DISK BYTES | throttle DISK IOPS       DISK is disk0, disk1, …
-#   hold DISK | release DISK                                               it does not answer until it is released
+#   crawl DISK BYTES                                                       so many a second; 0 takes the limit away, but not from what waits
 #   cut none|all|random SEED [MILLISECONDS]     after that time the power of all volatile disks goes: they lose what was not
 #                                               flushed, or a part of it, or nothing, and then answer errors until
 #   power                                       it is back. In a phase that ends by `cut`, the guest goes too

@@ -313,9 +313,9 @@ class Machine:
                     # 0 takes the limit away
                     self.qmp("qom-set", path=f"/objects/{disk}-limit", property="limits",
                              value={"iops-total": int(iops)})
-                case ["hold" | "release" as what, disk] if disk in self.disks:
-                    # A byte a second is never.
-                    limits = {"iops-total": 0, "bps-total": 1 if what == "hold" else 0}
+                case ["crawl", disk, bps] if disk in self.disks:
+                    # What waits already goes on as slowly as it was to.
+                    limits = {"iops-total": 0, "bps-total": int(bps)}
                     self.qmp("qom-set", path=f"/objects/{disk}-limit", property="limits", value=limits)
                 case ["cut", mode, seed, *after] if self.power:
                     time.sleep(sum(map(int, after)) / 1000)
