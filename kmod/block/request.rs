@@ -551,8 +551,9 @@ impl<D: Driver> Request<D> {
         bdev: *mut bindings::block_device,
         part: &Part,
     ) -> Result<u64, Status> {
-        // SAFETY: By contract; the clone stands for what is written, and ends with it. The submitter's count keeps the request.
+        // SAFETY: By contract.
         match unsafe { self.part(pool, bio, bdev, part) } {
+            // SAFETY: The clone stands for what is written, and ends with it. The submitter's count keeps the request.
             Ok(clone) => unsafe {
                 (*self.pdu()).remaining.add(1, Relaxed);
                 (*clone).bi_end_io = Some(piece_end_io::<D>);
