@@ -297,7 +297,7 @@ pub struct stor_replica_config {
     pub leaves: [__u8; 16usize],
     pub mostly: [__u8; 16usize],
     pub slow: __u32,
-    pub reserved: __u32,
+    pub resync_latency: __u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -316,8 +316,8 @@ const _: () = {
     ["Offset of field: stor_replica_config::leaves"][::core::mem::offset_of!(stor_replica_config, leaves) - 88usize];
     ["Offset of field: stor_replica_config::mostly"][::core::mem::offset_of!(stor_replica_config, mostly) - 104usize];
     ["Offset of field: stor_replica_config::slow"][::core::mem::offset_of!(stor_replica_config, slow) - 120usize];
-    ["Offset of field: stor_replica_config::reserved"]
-        [::core::mem::offset_of!(stor_replica_config, reserved) - 124usize];
+    ["Offset of field: stor_replica_config::resync_latency"]
+        [::core::mem::offset_of!(stor_replica_config, resync_latency) - 124usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -179,7 +179,7 @@ struct stor_replica_config {
 	__u8 leaves[STOR_UUID_LEN];	/* UUID of who is to be none any more, or zero; not with STOR_REPLICA_FORCE */
 	__u8 mostly[STOR_UUID_LEN];	/* UUID of a leg, with STOR_REPLICA_WRITE_MOSTLY or STOR_REPLICA_READ_TOO, else zero */
 	__u32 slow;			/* milliseconds: a leg whose writes take longer, and ten times as long as the fastest leg's, is slow */
-	__u32 reserved;			/* zero */
+	__u32 resync_latency;		/* milliseconds: while I/O to a leg takes longer a rebuild takes less; 0: never mind */
 };
 
 /*

@@ -20,7 +20,7 @@
 //! - [`keeper`]: everything that is written besides data, one step after the other
 //! - [`range`]: which writes have to wait for each other
 //! - [`rebuild`]: what is to be copied to legs that are not entitled
-//! - [`speed`]: which legs are slow, or silent
+//! - [`speed`]: which legs are slow, or silent; [`pace`]: how much of them a rebuild takes
 
 pub mod acknowledge;
 pub mod assemble;
@@ -31,6 +31,7 @@ pub mod intent;
 pub mod keeper;
 pub mod lineage;
 pub mod mutant;
+pub mod pace;
 pub mod quorum;
 pub mod range;
 pub mod rebuild;

@@ -86,6 +86,7 @@ fn change(request: &ReplicaChange) -> Result<Answer> {
             replica,
             prefer,
             resync_rate,
+            resync_latency,
             write_mostly,
             no_write_mostly,
             slow,
@@ -98,6 +99,7 @@ fn change(request: &ReplicaChange) -> Result<Answer> {
                 prefer: prefer.clone(),
                 write_mostly: marked.or(no_write_mostly.clone().map(|leg| (leg, false))),
                 resync_rate: *resync_rate,
+                resync_latency: *resync_latency,
                 slow: *slow,
                 drop_slow: on_slow.map(|what| what == OnSlow::Drop),
             };

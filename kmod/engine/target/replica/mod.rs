@@ -100,6 +100,8 @@ struct Shared {
     /// Nanoseconds: which legs are slow; 0: none. Whether such a leg counts as failed.
     slow: u64,
     drop_slow: bool,
+    /// Nanoseconds: how long I/O to legs may take while one is rebuilt; 0: as long as it likes.
+    resync_latency: u64,
     /// Bytes a second.
     resync_rate: u64,
     geometry: Geometry,
@@ -158,7 +160,6 @@ fn parse(config: &Config<'_>) -> Result<stor_replica_config> {
         && !(force && changes)
         && (head.joins == [0; 16] || head.joins != head.leaves)
         && mark.count_ones() == u32::from(head.mostly != [0; 16])
-        && head.reserved == 0
         && (!joins || tie_break != 0 && head.joins != [0; 16])
         && (head.prefer < legs || head.prefer == uapi::STOR_REPLICA_ANY)
         && force == (head.lineage != [0; 16])
@@ -208,6 +209,7 @@ impl Shared {
                 uapi::STOR_REPLICA_NEVER => 0,
                 slow => u64::from(slow).wrapping_mul(MILLISECOND),
             },
+            resync_latency: u64::from(head.resync_latency).wrapping_mul(MILLISECOND),
             drop_slow: head.flags & uapi::STOR_REPLICA_DROP_SLOW != 0,
             resync_rate: head.resync_rate,
             words: SharedWords::new(geometry.chunks())?,

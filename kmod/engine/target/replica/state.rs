@@ -17,6 +17,7 @@ use crate::pure::replica::assemble::{plan_into, Consent, Plan, Recovery};
 use crate::pure::replica::change::Change;
 use crate::pure::replica::intent::Intent;
 use crate::pure::replica::keeper::{Keeper, Step, Stop};
+use crate::pure::replica::pace::Pace;
 use crate::pure::replica::rebuild::Cursor;
 use crate::pure::replica::record::Identity;
 use crate::pure::replica::refusal::Refusal;
@@ -70,6 +71,9 @@ pub(super) struct Rebuild {
     /// `STOR_REPLICA_WAITS_*`, and since when.
     pub(super) waits: u32,
     pub(super) waits_since: u64,
+    /// What it waits between two windows, and which look at the legs that is from.
+    pub(super) pace: Pace,
+    pub(super) looked: u64,
 }
 
 impl Rebuild {

@@ -38,6 +38,12 @@ impl Watched {
         Ok(Self { legs: KVec::from_elem(Speed::default(), LEGS, GFP_KERNEL)?, at: 0 })
     }
 
+    /// How long I/O to these legs has taken of late, reads or writes, whichever takes longest; and when that was looked at.
+    pub(super) fn slowest(&self, legs: u32) -> (u64, u64) {
+        let used = self.legs.iter().enumerate().filter(|(leg, _)| legs & 1_u32.wrapping_shl(*leg as u32) != 0);
+        (used.map(|(_, leg)| leg.read().max(leg.write())).max().unwrap_or(0), self.at)
+    }
+
     /// Of a leg.
     pub(super) fn leg(&self, lower: u32) -> Option<&Speed> {
         self.legs.get(lower as usize)

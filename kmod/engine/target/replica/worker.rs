@@ -14,6 +14,7 @@ use crate::block::io::{Bios, Device, Piece};
 use crate::block::noio::NoIo;
 use crate::block::status::Status;
 use crate::block::workqueue::{Job, Run};
+use crate::engine::budget;
 use crate::pure::md::bitmap::Geometry;
 use crate::pure::replica::acknowledge::Verdict;
 use crate::pure::replica::chunk::Words;
@@ -366,6 +367,7 @@ impl Shared {
         let begin = clock::now();
         let outcome = self.copy_range(desk, (start, sectors), targets, 0);
         self.unlock(start, sectors);
+        let (latency, looked) = self.watched.lock().slowest(targets | self.view.look().sources());
         let mut state = self.state.lock();
         let State { keeper: Some(keeper), cursor, copied, copy_at, rebuild, .. } = &mut *state else {
             return Next::Nothing;
@@ -375,11 +377,19 @@ impl Shared {
             Ok(_) => rebuild.goes_on(),
             Err(_) => rebuild.wait(uapi::STOR_REPLICA_WAITS_SOURCE),
         }
+        if looked != rebuild.looked {
+            rebuild.looked = looked;
+            rebuild.pace.adapt(latency, self.resync_latency);
+        }
         // Whoever wakes the worker meanwhile does not hasten it.
-        *copy_at = begin.saturating_add(match outcome {
-            Ok(_) => bytes.saturating_mul(SECOND).checked_div(self.resync_rate).unwrap_or(0),
-            Err(_) => LATER,
-        });
+        *copy_at = match outcome {
+            Ok(_) => {
+                let rate = bytes.saturating_mul(SECOND).checked_div(self.resync_rate).unwrap_or(0);
+                let own = begin.saturating_add(rate.max(rebuild.pace.wait()));
+                own.max(budget::when(begin, bytes))
+            }
+            Err(_) => begin.saturating_add(LATER),
+        };
         if outcome.is_ok_and(|whole| whole) && keeper.rebuilding() == legs {
             cursor.done(&keeper.intent, restarts, window, !keeper.is_degraded());
             *copied = copied.wrapping_add(bytes);

@@ -25,6 +25,8 @@ pub struct Settings {
     pub write_mostly: Option<(String, bool)>,
     /// Bytes a second that a rebuild takes at most, 0 for as much as there is.
     pub resync_rate: Option<Bytes>,
+    /// Milliseconds: while I/O to a leg takes longer, a rebuild takes less; 0: never mind.
+    pub resync_latency: Option<u32>,
     /// Milliseconds that a write to a leg may take before that is slow; `STOR_REPLICA_NEVER`: as long as it likes.
     pub slow: Option<u32>,
     /// A leg that is slow or silent counts as failed.
@@ -110,6 +112,13 @@ impl Stor {
             said.push(match rate.0 {
                 0 => "rebuilds as fast as it can".into(),
                 _ => format!("rebuilds with at most {} a second", Iec(rate)),
+            });
+        }
+        if let Some(limit) = settings.resync_latency {
+            config.resync_latency = limit;
+            said.push(match limit {
+                0 => "rebuilds however long I/O takes meanwhile".into(),
+                _ => format!("rebuilds more slowly while I/O to a leg takes over {limit} ms"),
             });
         }
         let said = said.join(", ");

@@ -36,6 +36,9 @@ pub struct Config {
     /// When a leg is slow.
     #[serde(default)]
     pub slow: Slow,
+    /// Milliseconds: while I/O to a leg takes longer, a rebuild takes less; 0: never mind.
+    #[serde(default)]
+    pub resync_latency: u32,
 }
 
 /// When a leg is slow, and what then.
@@ -93,7 +96,7 @@ impl Config {
             leaves,
             mostly: self.mostly.unwrap_or_default().0.into_bytes(),
             slow: self.slow.limit,
-            reserved: 0,
+            resync_latency: self.resync_latency,
         };
         raw.as_bytes().to_vec()
     }
@@ -116,7 +119,7 @@ impl Config {
         let is_tie_break = raw.flags & STOR_REPLICA_JOIN_TIE_BREAK != 0;
         let changes = joins.is_some() || leaves.is_some();
         let mostly = some(raw.mostly);
-        if (raw.flags & marks).count_ones() != u32::from(mostly.is_some()) || raw.reserved != 0 {
+        if (raw.flags & marks).count_ones() != u32::from(mostly.is_some()) {
             return None;
         }
         if forced && changes || joins.is_some() && joins == leaves || is_tie_break && joins.is_none() {
@@ -133,6 +136,7 @@ impl Config {
             leaves,
             mostly: mostly.map(|uuid| (uuid, raw.flags & STOR_REPLICA_WRITE_MOSTLY != 0)),
             slow: Slow { limit: raw.slow, drop: raw.flags & STOR_REPLICA_DROP_SLOW != 0 },
+            resync_latency: raw.resync_latency,
         })
     }
 
@@ -169,6 +173,7 @@ mod tests {
             resync_rate: 7,
             mostly: Some((Uuid::from_u128(6), true)),
             slow: Slow { limit: 8, drop: true },
+            resync_latency: 9,
             ..plain.clone()
         };
         let read = Config { mostly: Some((Uuid::from_u128(6), false)), ..plain.clone() };

@@ -110,6 +110,8 @@ pub struct Running {
     pub prefer: Option<PathBuf>,
     /// Bytes a second that a rebuild takes at most; 0 for as much as there is.
     pub resync_rate: u64,
+    /// Milliseconds: while I/O to a leg takes longer, a rebuild takes less; none: never mind.
+    pub resync_latency_ms: Option<u32>,
     /// Milliseconds: a leg whose writes take longer, and ten times as long as the fastest leg's, is slow; none if no leg is.
     pub slow_ms: Option<u32>,
     /// A leg that is slow or silent counts as failed.
@@ -353,6 +355,7 @@ impl ReplicaView {
             memory: facts.memory,
             prefer: config.prefer.and_then(|lower| status.lowers.get(lower as usize)).map(|lower| path(&lower.disk)),
             resync_rate: config.resync_rate,
+            resync_latency_ms: (config.resync_latency != 0).then_some(config.resync_latency),
             slow_ms: config.slow.milliseconds(),
             drop_slow: config.slow.drop,
         };

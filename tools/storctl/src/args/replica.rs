@@ -156,6 +156,9 @@ pub(crate) enum ReplicaChange {
         /// How much a rebuild takes in a second at most; 0 is as much as there is
         #[arg(long, value_name = "SIZE", value_parser = size::parse)]
         resync_rate: Option<Bytes>,
+        /// Have a rebuild take less while I/O to a leg takes longer than this: such as 20ms; never
+        #[arg(long, value_name = "TIME", value_parser = latency)]
+        resync_latency: Option<u32>,
         /// Read from this leg only if no other can be read, as from mdadm's write-mostly devices. That is not forgotten
         #[arg(long, value_name = "LEG", conflicts_with = "no_write_mostly")]
         write_mostly: Option<String>,
@@ -169,7 +172,7 @@ pub(crate) enum ReplicaChange {
         #[arg(long, value_name = "WHAT")]
         on_slow: Option<OnSlow>,
         /// Have this device vote, without data, in the place of the one that does; none: have no such device. That is not forgotten
-        #[arg(long, value_name = "DEVICE", conflicts_with_all = ["prefer", "resync_rate", "write_mostly", "no_write_mostly", "slow", "on_slow"])]
+        #[arg(long, value_name = "DEVICE", conflicts_with_all = ["prefer", "resync_rate", "resync_latency", "write_mostly", "no_write_mostly", "slow", "on_slow"])]
         tie_break: Option<String>,
         /// Lose what the tie-break's device holds
         #[arg(long, requires = "tie_break")]
@@ -248,6 +251,11 @@ pub(crate) enum OnSlow {
     Report,
     /// It counts as failed, as long as another one has all of the data
     Drop,
+}
+
+/// Milliseconds, 0 for never.
+fn latency(text: &str) -> Result<u32, String> {
+    slow(text).map(|limit| if limit == STOR_REPLICA_NEVER { 0 } else { limit })
 }
 
 /// Milliseconds.

@@ -121,10 +121,12 @@ fn members(replica: &ReplicaView) -> impl Iterator<Item = &LegView> {
 }
 
 fn running_facts(replica: &ReplicaView, running: &Running) -> Vec<(&'static str, String)> {
-    let rate = match running.resync_rate {
+    let mut rate = match running.resync_rate {
         0 => "as fast as it can".into(),
         rate => format!("at most {} a second", Iec(Bytes(rate))),
     };
+    rate +=
+        &running.resync_latency_ms.map(|limit| format!(", less while I/O takes over {limit} ms")).unwrap_or_default();
     let chunk = Iec(running.chunk_size);
     let mut facts = vec![
         ("device", running.device.clone()),
