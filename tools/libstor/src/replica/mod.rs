@@ -10,6 +10,7 @@
 //! - [`scan`], [`refuse`]: found, put together, planned, refused
 //! - [`create`], [`draft`], [`assemble`], [`activate`], [`rejoin`], [`change`]: what is done
 //! - [`members`], [`spare`]: who comes and goes
+//! - [`reserve`]: other machines are kept out
 //! - [`verify`]: whether the legs are equal
 //! - [`list`], [`view`]: what is shown
 
@@ -24,6 +25,7 @@ mod list;
 mod members;
 mod refuse;
 mod rejoin;
+mod reserve;
 pub(crate) mod scan;
 mod spare;
 pub(crate) mod tie_break;
@@ -32,6 +34,7 @@ mod view;
 
 pub use assemble::Assemble;
 pub use create::NewReplica;
+pub use reserve::Reserve;
 pub use verify::{Checksum, Comparison, Difference, Verify};
 pub(crate) use view::stop_word;
 pub use view::{FoundLeg, LegView, ReplicaChange, ReplicaView, Running};

@@ -5,6 +5,7 @@
 use super::config::Config;
 use super::scan::Group;
 use crate::control::replica::{LegFacts, ReplicaFacts};
+use crate::reservation::ReservationView;
 use crate::size::bytes;
 use crate::volume::{state_words, Status};
 use crate::{Bytes, Uuid};
@@ -35,6 +36,8 @@ pub struct LegView {
     pub write_errors: u64,
     /// Reads that failed and were written anew from another leg.
     pub repaired: u64,
+    /// Its reservation, if it has one; looked at only where one replica is shown.
+    pub reservation: Option<ReservationView>,
 }
 
 /// What is known of a replica that is assembled only.
@@ -128,6 +131,8 @@ pub struct FoundLeg {
     pub state: Vec<&'static str>,
     /// Why it cannot be used.
     pub problem: Option<String>,
+    /// Its reservation, if it has one.
+    pub reservation: Option<ReservationView>,
 }
 
 /// What an operation did, or in a dry run would do.
@@ -188,6 +193,7 @@ fn leg_view(slot: Option<u32>, facts: &LegFacts, status: &Status) -> LegView {
         read_errors: facts.read_errors,
         write_errors: facts.write_errors,
         repaired: facts.repaired,
+        reservation: None,
     }
 }
 
@@ -272,6 +278,7 @@ impl ReplicaView {
                 read_errors: 0,
                 write_errors: 0,
                 repaired: 0,
+                reservation: None,
             }
         };
         let tie_break = group.tie_break.as_ref().map(|tie_break| LegView {
@@ -284,6 +291,7 @@ impl ReplicaView {
             read_errors: 0,
             write_errors: 0,
             repaired: 0,
+            reservation: None,
         });
         Self {
             name: group.name(),

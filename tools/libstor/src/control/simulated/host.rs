@@ -3,7 +3,9 @@
 //! The devices of a simulated kernel.
 
 use super::{Simulated, SimulatedDevice, MAJOR};
+use crate::control::Answer;
 use crate::device::{Access, Content, Device, Host, Number, Plain, Wanted};
+use crate::reservation::{Key, Reservations, Step};
 use crate::{Bytes, Error, Kind, Result, Uuid};
 use nix::errno::Errno;
 use std::path::{Path, PathBuf};
@@ -52,6 +54,9 @@ impl Host for Simulated {
         let path = self.with(|state| {
             if access == Access::Claim && state.user(device.number, None).is_some() {
                 return Err(Errno::EBUSY);
+            }
+            if state.conflicts(device.number) {
+                return Err(Errno::EBADE);
             }
             state.backing(device.number)
         });
@@ -103,10 +108,16 @@ impl Host for Simulated {
         Err(Error::new(Kind::NotFound, "lvm2 cannot be asked: there is none").help("install lvm2"))
     }
 
+    fn reservations(&self, device: &Device) -> Answer<Reservations> {
+        self.with(|state| state.reservations(device.number))
+    }
+
+    fn reserve(&self, device: &Device, own: Key, step: Step) -> Answer<()> {
+        self.with(|state| state.reserve(device.number, own, step))
+    }
+
     fn machine(&self) -> [u8; 16] {
-        let one = Uuid::from_u128(1);
-        let machine = self.with(|state| Ok(state.machine)).unwrap_or_default();
-        if machine.is_nil() { one } else { machine }.into_bytes()
+        self.with(|state| Ok(state.caller())).unwrap_or_default().into_bytes()
     }
 
     fn hostname(&self) -> String {
