@@ -2,8 +2,11 @@
 
 //! Block devices: how a user names them, what Stor must know of them, who uses them.
 
+use crate::control::Answer;
 use crate::replica::array::Array;
+use crate::reservation::{Key, Reservations, Step};
 use crate::{size, Bytes, Error, Kind, Result, Uuid};
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -84,6 +87,22 @@ pub trait Host {
     fn wipe(&self, device: &Device) -> Result<()>;
     /// Discards what a device that nobody has open holds from one byte on up to another.
     fn discard(&self, path: &Path, begin: Bytes, end: Bytes) -> Result<()>;
+    /// What a device says of persistent reservations.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` if it has none.
+    fn reservations(&self, _device: &Device) -> Answer<Reservations> {
+        Err(Errno::EOPNOTSUPP)
+    }
+    /// Does one step of a reservation, with this machine's key.
+    ///
+    /// # Errors
+    ///
+    /// `EBADE` if that is not for this machine to do, because of others' reservations.
+    fn reserve(&self, _device: &Device, _own: Key, _step: Step) -> Answer<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
     /// Runs a command of lvm2, such as `lvs`; what it prints.
     ///
     /// # Errors

@@ -13,6 +13,7 @@
 //! - [`volume`], [`engine`], [`event`]: the operations
 //! - [`pool`]: thin pools, their volumes and snapshots
 //! - [`replica`]: volumes on several legs
+//! - [`reservation`]: persistent reservations of devices
 //! - [`metadata`]: dm-thin metadata in files and on devices
 //! - [`doctor`]: why Stor does not work here
 //! - [`size`]: sizes as people write them
@@ -28,6 +29,7 @@ pub mod linear;
 pub mod metadata;
 pub mod pool;
 pub mod replica;
+pub mod reservation;
 pub mod size;
 mod stor;
 pub mod volume;

@@ -66,7 +66,7 @@ impl World {
     fn assemble(&self, devices: &[usize], force: Option<usize>) -> libstor::Result<ReplicaView> {
         let path = |index: &usize| PathBuf::from(format!("/dev/d{index}"));
         let devices = devices.iter().map(path).collect();
-        let how = Assemble { devices, force: force.as_ref().map(path), read_only: false };
+        let how = Assemble { devices, force: force.as_ref().map(path), ..Assemble::default() };
         self.stor().assemble_replica("data", &how).map(|change| change.replica.unwrap())
     }
 

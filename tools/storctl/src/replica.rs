@@ -7,7 +7,7 @@ use crate::print::Printer;
 use crate::progress::Shown;
 use crate::{connect_replicas as connect, Stop};
 use libstor::metadata::Progress;
-use libstor::replica::{Assemble, Import, NewReplica, ReplicaChange as Answer, Settings, Verify};
+use libstor::replica::{Assemble, Import, NewReplica, ReplicaChange as Answer, Reserve, Settings, Verify};
 use libstor::size::Iec;
 use libstor::{Bytes, Error, Kind, Result};
 use std::path::Path;
@@ -56,6 +56,7 @@ fn change(request: &ReplicaChange) -> Result<Answer> {
             force,
             inactive,
             if_missing,
+            reserve,
             change,
         } => connect(change.dry_run)?.create_replica(&NewReplica {
             name: name.clone(),
@@ -68,9 +69,16 @@ fn change(request: &ReplicaChange) -> Result<Answer> {
             force: *force,
             if_missing: *if_missing,
             inactive: *inactive,
+            reserve: if *reserve { Reserve::Free } else { Reserve::No },
         }),
-        ReplicaChange::Assemble { replica, devices, force, read_only, change } => {
-            let how = Assemble { devices: devices.clone(), force: force.clone(), read_only: *read_only };
+        ReplicaChange::Assemble { replica, devices, force, read_only, reserve, take_over, change } => {
+            let reserve = match (*reserve, *take_over) {
+                (_, true) => Reserve::TakeOver,
+                (true, false) => Reserve::Free,
+                (false, false) => Reserve::No,
+            };
+            let (devices, force) = (devices.clone(), force.clone());
+            let how = Assemble { devices, force, read_only: *read_only, reserve };
             connect(change.dry_run)?.assemble_replica(&replica.replica, &how)
         }
         ReplicaChange::Stop { replica, change } => connect(change.dry_run)?.stop_replica(&replica.replica),

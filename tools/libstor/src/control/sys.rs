@@ -2,7 +2,9 @@
 
 //! The only unsafe code of user space: ioctls, each behind a safe function that fills in its pointers from slices.
 
-use nix::{ioctl_read, ioctl_read_bad, ioctl_readwrite, ioctl_write_ptr_bad};
+use crate::reservation::{Held, Key, Reservations, Step, Style};
+use nix::errno::Errno;
+use nix::{ioctl_read, ioctl_read_bad, ioctl_readwrite, ioctl_write_ptr, ioctl_write_ptr_bad};
 use std::ffi::c_int;
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -41,7 +43,67 @@ mod raw {
     ioctl_read_bad!(block_optimal_size, nix::request_code_none!(0x12, 121), c_int);
     ioctl_read!(block_size, 0x12, 114, u64);
     ioctl_write_ptr_bad!(block_discard, nix::request_code_none!(0x12, 119), [u64; 2]);
+    // linux/pr.h
+    ioctl_write_ptr!(pr_register, b'p', 200, Registration);
+    ioctl_write_ptr!(pr_reserve, b'p', 201, Reservation);
+    ioctl_write_ptr!(pr_release, b'p', 202, Reservation);
+    ioctl_write_ptr!(pr_preempt, b'p', 203, Preemption);
+    ioctl_write_ptr!(pr_preempt_abort, b'p', 204, Preemption);
+    ioctl_readwrite!(pr_read_keys, b'p', 206, ReadKeys);
+    ioctl_read!(pr_read_reservation, b'p', 207, ReadReservation);
 }
+
+/// `struct pr_registration`
+#[repr(C)]
+struct Registration {
+    old_key: u64,
+    new_key: u64,
+    flags: u32,
+    pad: u32,
+}
+
+/// `struct pr_reservation`
+#[repr(C)]
+struct Reservation {
+    key: u64,
+    style: u32,
+    flags: u32,
+}
+
+/// `struct pr_preempt`, whose names for the keys are `old_key` and `new_key`
+#[repr(C)]
+struct Preemption {
+    own: u64,
+    other: u64,
+    style: u32,
+    flags: u32,
+}
+
+/// `struct pr_read_keys`
+#[repr(C)]
+struct ReadKeys {
+    generation: u32,
+    num_keys: u32,
+    keys: u64,
+}
+
+/// `struct pr_read_reservation`
+#[repr(C)]
+#[derive(Default)]
+struct ReadReservation {
+    key: u64,
+    generation: u32,
+    style: u32,
+}
+
+const _: () = assert!(size_of::<Registration>() == 24 && size_of::<Reservation>() == 16);
+const _: () = assert!(size_of::<Preemption>() == 24 && size_of::<ReadKeys>() == 16);
+const _: () = assert!(size_of::<ReadReservation>() == 16);
+
+/// `PR_KEYS_MAX`
+const KEYS_MAX: u32 = 1 << 16;
+/// `PR_STS_RESERVATION_CONFLICT`
+const CONFLICT: c_int = 0x18;
 
 fn pointer<T>(slice: &[T]) -> u64 {
     slice.as_ptr() as u64
@@ -205,4 +267,60 @@ pub(super) fn block_device(file: &File) -> super::Answer<BlockDevice> {
     }
     let [logical, optimal] = [(logical, 512), (optimal, 0)].map(|(size, or)| u32::try_from(size).unwrap_or(or));
     Ok(BlockDevice { size, logical, optimal, read_only: read_only != 0 })
+}
+
+/// What a call of `linux/pr.h` answers: an errno, or how the device took it.
+fn taken(answer: nix::Result<c_int>) -> Answer {
+    match answer? {
+        0 => Ok(()),
+        CONFLICT => Err(Errno::EBADE),
+        _ => Err(Errno::EIO),
+    }
+}
+
+/// Asks a block device for its keys and its reservation.
+pub(super) fn reservations(file: &File) -> super::Answer<Reservations> {
+    let mut keys = vec![0u64; 64];
+    loop {
+        let mut argument = ReadKeys { generation: 0, num_keys: count(&keys), keys: pointer_mut(&mut keys) };
+        // SAFETY: the kernel writes at most `num_keys` keys, and any bytes are one.
+        taken(unsafe { raw::pr_read_keys(file.as_raw_fd(), &mut argument) })?;
+        let found = argument.num_keys.min(KEYS_MAX) as usize;
+        if found <= keys.len() {
+            keys.truncate(found);
+            break;
+        }
+        keys.resize(found, 0);
+    }
+    let mut held = ReadReservation::default();
+    // SAFETY: the call writes one value of the type it is given.
+    taken(unsafe { raw::pr_read_reservation(file.as_raw_fd(), &mut held) })?;
+    let held = (held.style != 0).then_some(Held { key: Key(held.key), style: Style(held.style) });
+    Ok(Reservations { keys: keys.into_iter().map(Key).collect(), held })
+}
+
+/// Does one step of a reservation.
+pub(super) fn reserve(file: &File, own: Key, step: Step) -> Answer {
+    let fd = file.as_raw_fd();
+    let style = Style::REGISTRANTS.0;
+    let registration = |old_key, new_key| Registration { old_key, new_key, flags: 0, pad: 0 };
+    let reservation = |style| Reservation { key: own.0, style, flags: 0 };
+    // Documentation/block/pr.rst has it the other way round; the drivers, and nfsd, take the first for the caller's key.
+    let preemption = |other: Key| Preemption { own: own.0, other: other.0, style, flags: 0 };
+    // SAFETY: each call reads one value of the type it is given, which holds no pointers.
+    let answer = unsafe {
+        match step {
+            Step::Register => raw::pr_register(fd, &registration(0, own.0)),
+            Step::Unregister => raw::pr_register(fd, &registration(own.0, 0)),
+            Step::Reserve => raw::pr_reserve(fd, &reservation(style)),
+            Step::Release(Style(style)) => raw::pr_release(fd, &reservation(style)),
+            Step::Preempt(other) => match raw::pr_preempt_abort(fd, &preemption(other)) {
+                Err(Errno::EOPNOTSUPP | Errno::EINVAL) => raw::pr_preempt(fd, &preemption(other)),
+                answer => answer,
+            },
+            // Nothing is aborted: the request itself would be among it.
+            Step::PreemptSelf => raw::pr_preempt(fd, &preemption(own)),
+        }
+    };
+    taken(answer)
 }

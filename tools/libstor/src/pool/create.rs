@@ -183,6 +183,7 @@ impl Stor {
             if self.system.busy(&device) {
                 return Err(busy(&device, self.system.user(&device)).errno(Errno::EBUSY));
             }
+            self.admitted(&device)?;
             if device.read_only {
                 return Err(Error::new(Kind::Unfit, format!("{shown} is read-only")).errno(Errno::EROFS));
             }

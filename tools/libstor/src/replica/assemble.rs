@@ -7,12 +7,14 @@ use super::config::Config;
 use super::fallback::{beyond_md, served};
 use super::leg::Leg;
 use super::refuse::{explain, refused};
+use super::reserve::Reserve;
 use super::scan::{scan, Group, Scan};
 use super::view::{ReplicaChange, ReplicaView};
 use super::REPLICA;
 use crate::control::{Create, Table};
 use crate::device::{busy, Device};
 use crate::error::Context;
+use crate::reservation::taken;
 use crate::size::Iec;
 use crate::{Error, Kind, Result, Stor, Uuid};
 use nix::errno::Errno;
@@ -31,6 +33,8 @@ pub struct Assemble {
     pub force: Option<PathBuf>,
     /// It refuses writes.
     pub read_only: bool,
+    /// Whether other machines are kept out.
+    pub reserve: Reserve,
 }
 
 /// How a replica starts.
@@ -65,7 +69,22 @@ impl Stor {
     }
 
     fn try_assemble(&self, name: &str, how: &Assemble) -> Result<ReplicaChange> {
+        if self.dry_run || how.reserve != Reserve::TakeOver {
+            return self.start(name, how);
+        }
+        let entered = self.enter(&how.devices)?;
+        let answer = self.start(name, how);
+        if answer.is_err() {
+            self.withdraw(&entered);
+        }
+        answer
+    }
+
+    fn start(&self, name: &str, how: &Assemble) -> Result<ReplicaChange> {
         let mut found = scan(self.system.as_ref(), &how.devices)?;
+        if let Some((path, key)) = found.reserved.first().filter(|_| !how.devices.is_empty()) {
+            return Err(taken(path, *key));
+        }
         let troubles = std::mem::take(&mut found.troubles);
         let group = match self.running_or_none(name)? {
             Some(info) => found.find(&info.uuid.to_string()).map_err(|error| strange(error, name, how))?,
@@ -92,7 +111,7 @@ impl Stor {
                 return Err(Error::new(Kind::Exists, "it is assembled already")
                     .help(format!("a start can be forced only after 'storctl replica stop {}'", info.name)))
             }
-            Some(info) => return self.rejoin(info, group, !how.devices.is_empty()),
+            Some(info) => return self.rejoin(info, group, how),
             None => {}
         }
         let name = group.name();
@@ -134,19 +153,22 @@ impl Stor {
                 return Err(Error::new(Kind::Unfit, cause).help("make it writable, or name the other devices only"));
             }
         }
+        let intent = self.intend(group.devices(), how.reserve)?;
         if self.dry_run {
             if self.fallback {
                 self.system.md_ready()?;
             }
             let by = if self.fallback { "by md, " } else { "" };
-            let text = format!("replica {name} would be assembled {by}{what}");
+            let reserved = intent.map(|intent| intent.text("would be reserved")).unwrap_or_default();
+            let text = format!("replica {name} would be assembled {by}{what}{reserved}");
             return Ok(ReplicaChange { changed: true, dry_run: true, replica: None, text });
         }
         let (uuid, size) = (group.uuid, group.size());
         if self.fallback {
-            let array = self.assemble_by_md(&group, how.read_only)?;
+            let reserved = self.carry_out(intent.as_ref())?;
+            let array = self.assemble_by_md(&group, how.read_only).inspect_err(|_| self.give_back(&reserved))?;
             let (path, md) = (array.path.display(), &array.name);
-            let text = format!("replica {name} assembled by md ({md}): {path}, {}, {what}", Iec(size));
+            let text = format!("replica {name} assembled by md ({md}): {path}, {}, {what}{}", Iec(size), reserved.text);
             return Ok(ReplicaChange { changed: true, dry_run: false, replica: self.view_replica(uuid).ok(), text });
         }
         let config = Config {
@@ -156,11 +178,13 @@ impl Stor {
             force,
             ..Config::default()
         };
+        let reserved = self.carry_out(intent.as_ref())?;
         let lowers: Vec<Device> = lowers(group);
         let config = config.encode();
         let table = Table { size, lowers: &lowers, config: &config };
         let create = Create { uuid, name: &name, target: REPLICA, read_only: how.read_only, table, pool: None };
-        let node = self.system.create(&create).map_err(|errno| match errno {
+        let node = self.system.create(&create).inspect_err(|_| self.give_back(&reserved));
+        let node = node.map_err(|errno| match errno {
             Errno::EOPNOTSUPP if how.read_only => Error::new(
                 Kind::Unfit,
                 "the engine does not start a replica that refuses writes, or has no target replica",
@@ -169,7 +193,7 @@ impl Stor {
             .errno(errno),
             errno => refused(errno),
         })?;
-        let text = format!("replica {name} assembled: /dev/stor{}, {}, {what}", node.index, Iec(size));
+        let text = format!("replica {name} assembled: /dev/stor{}, {}, {what}{}", node.index, Iec(size), reserved.text);
         Ok(ReplicaChange { changed: true, dry_run: false, replica: self.view_replica(uuid).ok(), text })
     }
 

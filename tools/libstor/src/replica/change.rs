@@ -55,8 +55,11 @@ impl Stor {
             let text = format!("replica {} would be stopped", info.name);
             return Ok(ReplicaChange { changed: true, dry_run: true, replica: self.view_running(&info).ok(), text });
         }
+        let status = self.system.status(info.uuid)?;
         self.system.remove(info.uuid).map_err(|errno| if errno == Errno::EBUSY { open() } else { errno.into() })?;
-        let text = format!("replica {} stopped", info.name);
+        let lowers = status.lowers.iter().filter(|lower| !lower.gone);
+        let devices: Vec<_> = lowers.filter_map(|lower| self.system.find(lower.number, &lower.disk).ok()).collect();
+        let text = format!("replica {} stopped{}", info.name, self.vacated(devices.iter()));
         Ok(ReplicaChange { changed: true, dry_run: false, replica: self.view_replica(info.uuid).ok(), text })
     }
 

@@ -8,6 +8,7 @@
 
 use super::assemble::Assemble;
 use super::leg::at;
+use super::reserve::Reserve;
 use super::scan::{scan, Group};
 use super::tie_break;
 use super::view::ReplicaChange;
@@ -48,6 +49,8 @@ pub struct NewReplica {
     pub if_missing: bool,
     /// Whether it is not to be assembled.
     pub inactive: bool,
+    /// Whether other machines are kept out.
+    pub reserve: Reserve,
 }
 
 impl Stor {
@@ -94,7 +97,9 @@ impl Stor {
         if let Some(path) = &new.tie_break {
             what += &format!("; {} is the tie-break", path.display());
         }
+        let intent = self.intend(devices.iter().map(|fresh| &fresh.device), new.reserve)?;
         if self.dry_run {
+            what += &intent.as_ref().map(|intent| intent.text("would be reserved")).unwrap_or_default();
             let text = format!("replica {} would be created: {what}", new.name);
             return Ok(ReplicaChange { changed: true, dry_run: true, replica: None, text });
         }
@@ -108,12 +113,13 @@ impl Stor {
         if new.inactive {
             text += "; not assembled";
         } else {
-            let how = Assemble { devices: paths, ..Assemble::default() };
+            let how = Assemble { devices: paths, reserve: new.reserve, ..Assemble::default() };
             self.assemble_replica(&uuid.to_string(), &how).map_err(|error| Error {
                 cause: format!("it was made, but cannot be assembled: {}", error.cause),
                 context: String::new(),
                 ..error
             })?;
+            text += &intent.map(|intent| intent.text("reserved")).unwrap_or_default();
         }
         Ok(ReplicaChange { changed: true, dry_run: false, replica: self.view_replica(uuid).ok(), text })
     }
@@ -153,8 +159,9 @@ impl Stor {
         }
         let uuid = group.uuid;
         let mut changed = false;
+        let how = Assemble { reserve: new.reserve, ..Assemble::default() };
         if !new.inactive && !self.dry_run && !volumes.iter().any(|volume| volume.uuid == uuid) {
-            changed = self.assemble_replica(&uuid.to_string(), &Assemble::default())?.changed;
+            changed = self.assemble_replica(&uuid.to_string(), &how)?.changed;
         }
         let text = format!("replica {} exists already", new.name);
         Ok(Some(ReplicaChange { changed, dry_run: self.dry_run, replica: self.view_replica(uuid).ok(), text }))

@@ -136,7 +136,8 @@ impl Stor {
             Some(errno) if errno == Errno::EBUSY as i32 => open(),
             _ => error,
         })?;
-        let text = format!("replica {name} stopped: md has given it up ({md})");
+        let reserved = self.vacated(group.devices());
+        let text = format!("replica {name} stopped: md has given it up ({md}){reserved}");
         Ok(ReplicaChange { changed: true, dry_run: false, replica: self.view_replica(group.uuid).ok(), text })
     }
 }

@@ -38,9 +38,12 @@ impl Stor {
 
     /// A replica with everything.
     pub fn show_replica(&self, name: &str) -> Result<ReplicaView> {
-        let show = || match self.running_or_none(name)? {
-            Some(info) => self.view_running(&info),
-            None => Ok(ReplicaView::found(&scan(self.system.as_ref(), &[])?.find(name)?)),
+        let show = || -> Result<_> {
+            let view = match self.running_or_none(name)? {
+                Some(info) => self.view_running(&info)?,
+                None => ReplicaView::found(&scan(self.system.as_ref(), &[])?.find(name)?),
+            };
+            Ok(self.with_reservations(view))
         };
         show().context(|| format!("cannot show replica {name}"))
     }
@@ -90,7 +93,11 @@ impl Stor {
                 entitled: None,
                 state: Vec::new(),
                 problem: Some(trouble.why),
+                reservation: None,
             }));
+            for row in &mut rows {
+                row.reservation = self.reservation_of(&row.path);
+            }
             Ok(rows)
         };
         look().context(|| "cannot look for replicas".into())
@@ -169,6 +176,7 @@ fn found_leg(group: &Group, leg: &Leg, assembled: bool) -> FoundLeg {
         entitled: leg.entitled(),
         state: words.iter().filter(|(_, is)| *is).map(|(word, _)| *word).collect(),
         problem: leg.record.as_ref().err().map(ToString::to_string),
+        reservation: None,
     }
 }
 
@@ -188,5 +196,6 @@ fn found_tie_break(group: &Group, assembled: bool) -> Option<FoundLeg> {
         entitled: None,
         state: if assembled { vec!["assembled"] } else { Vec::new() },
         problem: (!record.voters().has(TIE_BREAK)).then(|| "it does not vote".into()),
+        reservation: None,
     })
 }

@@ -233,20 +233,24 @@ impl Stor {
         if self.dry_run {
             return Ok(format!("{shown} would become a leg of replica {name}{place}"));
         }
-        if new.signed {
-            self.system.wipe(&new.device)?;
-        }
-        self.write_spare(&new.device, &spare)?;
-        drop(new);
-        let (mut lowers, tie_break, config) = self.reopen(&before.status)?;
-        if let Some(lower) = instead.and_then(|leaving| before.lower(&leaving.facts)) {
-            lowers.retain(|device| device.number != lower.number);
-        }
-        lowers.push(self.system.open(path)?);
-        lowers.extend(tie_break);
-        let leaves = instead.map(|leaving| leaving.facts.uuid);
-        self.reload_with(before, &lowers, Config { joins: Some(Joins::Leg(uuid)), leaves, ..config })?;
-        Ok(format!("{shown} is a leg of replica {name} now{place}"))
+        let reserved = self.take_like(before.legs.iter().map(|leg| &leg.device), &new.device)?;
+        let join = || -> Result<()> {
+            if new.signed {
+                self.system.wipe(&new.device)?;
+            }
+            self.write_spare(&new.device, &spare)?;
+            drop(new);
+            let (mut lowers, tie_break, config) = self.reopen(&before.status)?;
+            if let Some(lower) = instead.and_then(|leaving| before.lower(&leaving.facts)) {
+                lowers.retain(|device| device.number != lower.number);
+            }
+            lowers.push(self.system.open(path)?);
+            lowers.extend(tie_break);
+            let leaves = instead.map(|leaving| leaving.facts.uuid);
+            self.reload_with(before, &lowers, Config { joins: Some(Joins::Leg(uuid)), leaves, ..config })
+        };
+        join().inspect_err(|_| self.give_back(&reserved))?;
+        Ok(format!("{shown} is a leg of replica {name} now{place}{}", reserved.text))
     }
 
     /// A leg leaves. What was done, or would be.
@@ -285,6 +289,7 @@ impl Stor {
                 Some(Err(error)) => text += &format!("; its metadata could not be erased ({})", error.cause),
                 None => text += "; its metadata could not be read, and is not erased",
             }
+            text += &self.vacated(std::iter::once(&device));
         }
         let left = before.places() - 1;
         if left == 1 && before.tie_break().is_some() {
@@ -316,21 +321,23 @@ impl Stor {
         if self.dry_run {
             return self.changed(&before.info, format!("{shown} would become the tie-break of replica {name}"));
         }
-        if new.signed {
-            self.system.wipe(&new.device)?;
-        }
-        self.write_spare_tie_break(&new.device)?;
-        drop(new);
-        let uuid = self.system.uuid();
-        let (mut lowers, used, config) = self.reopen(&before.status)?;
-        lowers.push(self.system.open(path)?);
-        let leaves = old.map(|old| old.uuid);
-        self.reload_with(
-            before,
-            &lowers,
-            Config { tie_break: true, joins: Some(Joins::TieBreak(uuid)), leaves, ..config },
-        )?;
-        let mut text = format!("{shown} is the tie-break of replica {name} now");
+        let reserved = self.take_like(before.legs.iter().map(|leg| &leg.device), &new.device)?;
+        let join = || -> Result<_> {
+            if new.signed {
+                self.system.wipe(&new.device)?;
+            }
+            self.write_spare_tie_break(&new.device)?;
+            drop(new);
+            let uuid = self.system.uuid();
+            let (mut lowers, used, config) = self.reopen(&before.status)?;
+            lowers.push(self.system.open(path)?);
+            let leaves = old.map(|old| old.uuid);
+            let config = Config { tie_break: true, joins: Some(Joins::TieBreak(uuid)), leaves, ..config };
+            self.reload_with(before, &lowers, config)?;
+            Ok(used)
+        };
+        let used = join().inspect_err(|_| self.give_back(&reserved))?;
+        let mut text = format!("{shown} is the tie-break of replica {name} now{}", reserved.text);
         if let Some(used) = used {
             text += &self.erased(&used);
         }
@@ -368,10 +375,11 @@ impl Stor {
 
     /// Erases a tie-break that is none any more; what is to be said of it.
     fn erased(&self, device: &Device) -> String {
-        match self.erase_tie_break(device) {
+        let erased = match self.erase_tie_break(device) {
             Ok(()) => format!("; {} is erased", device.path.display()),
             Err(error) => format!("; {} could not be erased ({})", device.path.display(), error.cause),
-        }
+        };
+        erased + &self.vacated(std::iter::once(device))
     }
 
     fn reload_with(&self, before: &Before, lowers: &[Device], config: Config) -> Result<()> {

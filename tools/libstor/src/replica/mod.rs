@@ -12,6 +12,7 @@
 //! - [`members`], [`spare`]: who comes and goes
 //! - [`array`], [`fallback`], [`steps`]: the kernel's own md in place of Stor's modules
 //! - [`import`], [`export`]: what was md's, and what becomes md's again
+//! - [`reserve`]: other machines are kept out
 //! - [`verify`]: whether the legs are equal
 //! - [`list`], [`view`]: what is shown
 
@@ -30,6 +31,7 @@ mod list;
 mod members;
 mod refuse;
 mod rejoin;
+mod reserve;
 pub(crate) mod scan;
 mod spare;
 pub(crate) mod steps;
@@ -41,6 +43,7 @@ pub use assemble::Assemble;
 pub use change::Settings;
 pub use create::NewReplica;
 pub use import::Import;
+pub use reserve::Reserve;
 pub use stor_pure::abi::uapi::STOR_REPLICA_NEVER;
 pub use verify::{Checksum, Comparison, Difference, Verify};
 pub(crate) use view::stop_word;

@@ -2,9 +2,11 @@
 
 //! Legs that come back to a replica that runs: the kernel gets a longer list of lowers.
 
+use super::assemble::Assemble;
 use super::config::Config;
 use super::leg::Leg;
 use super::refuse::refused;
+use super::reserve::Reserve;
 use super::scan::Group;
 use super::view::{is_attached, ReplicaChange};
 use crate::control::replica::ReplicaFacts;
@@ -19,7 +21,8 @@ use stor_pure::pure::replica::refusal::Refusal;
 impl Stor {
     /// Gives a replica that runs those members that are there and that it does not use. Who is no member any more is refused only if
     /// somebody has `named` it.
-    pub(super) fn rejoin(&self, info: &Info, mut group: Group, named: bool) -> Result<ReplicaChange> {
+    pub(super) fn rejoin(&self, info: &Info, mut group: Group, how: &Assemble) -> Result<ReplicaChange> {
+        let named = !how.devices.is_empty();
         let status = self.system.status(info.uuid)?;
         let facts = self.system.replica_status(info.uuid)?;
         group.legs.retain(|leg| named || facts.legs.iter().any(|member| member.uuid == leg.uuid()));
@@ -31,10 +34,13 @@ impl Stor {
         let legs: Vec<&Leg> = group.legs.iter().filter(|leg| !uses(leg.uuid())).collect();
         let tie_break = group.tie_break.as_ref();
         let tie_break = tie_break.filter(|own| !uses(crate::Uuid::from_bytes(own.record.device)));
+        let used = || group.devices().filter(|device| known(device));
         if legs.is_empty() && tie_break.is_none() {
-            let text = format!("replica {} is assembled already: {}", info.name, info.path());
+            let intent = self.intend(used(), how.reserve)?;
+            let reserved = self.carry_out(intent.as_ref().filter(|_| !self.dry_run))?;
+            let text = format!("replica {} is assembled already: {}{}", info.name, info.path(), reserved.text);
             let replica = self.view_running(info).ok();
-            return Ok(ReplicaChange { changed: false, dry_run: self.dry_run, replica, text });
+            return Ok(ReplicaChange { changed: reserved.changed, dry_run: self.dry_run, replica, text });
         }
         for (index, leg) in legs.iter().enumerate() {
             if let Some(other) = legs.iter().take(index).find(|other| other.uuid() == leg.uuid()) {
@@ -52,6 +58,8 @@ impl Stor {
         if let Some(device) = new.iter().find(|device| self.system.busy(device)) {
             return Err(busy(device, self.system.user(device)).errno(Errno::EBUSY));
         }
+        let reserve = if how.reserve == Reserve::No { self.like(used()) } else { how.reserve };
+        let intent = self.intend(group.devices(), reserve)?;
         let mut names: Vec<_> = legs.iter().map(|leg| leg.device.path.display().to_string()).collect();
         names.extend(tie_break.map(|own| format!("the tie-break {}", own.device.path.display())));
         let names = names.join(", ");
@@ -59,6 +67,7 @@ impl Stor {
             let text = format!("replica {} would get back {names}", info.name);
             return Ok(ReplicaChange { changed: true, dry_run: true, replica: self.view_running(info).ok(), text });
         }
+        let reserved = self.carry_out(intent.as_ref())?;
         let (mut lowers, own, mut config) = self.reopen(&status)?;
         for leg in legs.iter().filter(|leg| !known(&leg.device)) {
             lowers.push(self.system.open(&leg.device.path)?);
@@ -71,8 +80,9 @@ impl Stor {
         lowers.extend(own);
         let config = config.encode();
         let table = Table { size: status.info.size, lowers: &lowers, config: &config };
-        self.system.reload(info.uuid, &table, false).map_err(refused)?;
-        let text = format!("replica {} gets back {names}", info.name);
+        let reloaded = self.system.reload(info.uuid, &table, false).inspect_err(|_| self.give_back(&reserved));
+        reloaded.map_err(refused)?;
+        let text = format!("replica {} gets back {names}{}", info.name, reserved.text);
         Ok(ReplicaChange { changed: true, dry_run: false, replica: self.view_running(info).ok(), text })
     }
 

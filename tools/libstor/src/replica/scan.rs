@@ -8,6 +8,7 @@ use super::refuse::explain;
 use super::tie_break::{self, TieBreak};
 use crate::device::{Access, Device, Host, Number, Wanted};
 use crate::pool::scan::Trouble;
+use crate::reservation::{reserved, taken, Key};
 use crate::{Bytes, Error, Kind, Result, Uuid};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,8 @@ pub(crate) struct Scan {
     pub(crate) groups: Vec<Group>,
     /// What cannot be used.
     pub(crate) troubles: Vec<Trouble>,
+    /// What cannot be read, because another machine has reserved it, and by which key.
+    pub(crate) reserved: Vec<(PathBuf, Key)>,
 }
 
 /// What a device is.
@@ -44,6 +47,8 @@ enum Seen {
     Leg(Box<Leg>),
     TieBreak(TieBreak),
     Trouble(String),
+    /// It cannot be read, because another machine has reserved it.
+    Reserved(Key),
 }
 
 impl Group {
@@ -112,6 +117,14 @@ fn is_mapped(device: &Device) -> bool {
 }
 
 fn look(host: &(impl Host + ?Sized), path: &Path) -> Result<Seen> {
+    read(host, path).or_else(|error| {
+        let found = host.open(path).ok().and_then(|device| host.reservations(&device).ok());
+        let other = found.and_then(|found| found.shut_to(Key::of(host.machine())));
+        other.map(Seen::Reserved).ok_or(error)
+    })
+}
+
+fn read(host: &(impl Host + ?Sized), path: &Path) -> Result<Seen> {
     let device = host.open(path)?;
     let content = host.content(&device, Access::Look)?;
     match leg::read(device, content.as_ref())? {
@@ -139,6 +152,10 @@ pub(crate) fn scan(host: &(impl Host + ?Sized), devices: &[PathBuf]) -> Result<S
         match look(host, &path) {
             Ok(Seen::Nothing) => {}
             Ok(Seen::Trouble(why)) => scan.troubles.push(Trouble { path, why }),
+            Ok(Seen::Reserved(key)) => {
+                scan.troubles.push(Trouble { path: path.clone(), why: reserved(key) });
+                scan.reserved.push((path, key));
+            }
             Ok(Seen::Leg(leg)) => group(&mut groups, leg.array()).legs.push(*leg),
             Ok(Seen::TieBreak(tie_break)) => {
                 let group = group(&mut groups, tie_break.array());
@@ -175,6 +192,7 @@ pub(crate) fn holds(host: &(impl Host + ?Sized), path: &Path) -> Result<Option<S
         Seen::Nothing => None,
         Seen::Leg(leg) => Some(format!("a leg of replica {} ({})", leg::name(&leg.superblock), leg.array())),
         Seen::TieBreak(tie_break) => Some(format!("the tie-break of replica {}", tie_break.array())),
+        Seen::Reserved(key) => return Err(taken(path, key)),
         Seen::Trouble(why) => Some(format!("a member of an md array or a replica that cannot be used ({why})")),
     })
 }
@@ -195,7 +213,17 @@ impl Scan {
         }
         match self.groups.iter().position(is) {
             Some(index) => Ok(self.groups.swap_remove(index)),
-            None => Err(missing(name)),
+            None => Err(match self.reserved.first() {
+                None => missing(name),
+                Some((path, key)) => Error {
+                    cause: format!(
+                        "there is no replica {name} on what can be read, and {} is {}",
+                        path.display(),
+                        reserved(*key)
+                    ),
+                    ..taken(path, *key)
+                },
+            }),
         }
     }
 }

@@ -6,6 +6,7 @@ use super::array::Array;
 use super::config::Config;
 use super::scan::Group;
 use crate::control::replica::{LegFacts, RebuildFacts, ReplicaFacts};
+use crate::reservation::ReservationView;
 use crate::size::bytes;
 use crate::volume::{state_words, Status};
 use crate::{Bytes, Uuid};
@@ -37,6 +38,8 @@ pub struct LegView {
     pub write_errors: u64,
     /// Reads that failed and were written anew from another leg.
     pub repaired: u64,
+    /// Its reservation, if it has one; looked at only where one replica is shown.
+    pub reservation: Option<ReservationView>,
     /// It is read only if no other can be.
     pub write_mostly: bool,
     /// Its writes take much longer than those of another.
@@ -186,6 +189,8 @@ pub struct FoundLeg {
     pub state: Vec<&'static str>,
     /// Why it cannot be used.
     pub problem: Option<String>,
+    /// Its reservation, if it has one.
+    pub reservation: Option<ReservationView>,
 }
 
 /// What an operation did, or in a dry run would do.
@@ -246,6 +251,7 @@ fn leg_view(slot: Option<u32>, facts: &LegFacts, status: &Status) -> LegView {
         read_errors: facts.read_errors,
         write_errors: facts.write_errors,
         repaired: facts.repaired,
+        reservation: None,
         write_mostly: has(STOR_LEG_WRITE_MOSTLY),
         slow: has(STOR_LEG_SLOW),
         silent: has(STOR_LEG_SILENT),
@@ -406,6 +412,7 @@ impl ReplicaView {
                 read_errors: 0,
                 write_errors: 0,
                 repaired: 0,
+                reservation: None,
                 write_mostly: leg.is_some_and(|(_, leg)| leg.superblock.devflags & device::WRITE_MOSTLY != 0),
                 slow: false,
                 silent: false,
@@ -423,6 +430,7 @@ impl ReplicaView {
             read_errors: 0,
             write_errors: 0,
             repaired: 0,
+            reservation: None,
             write_mostly: false,
             slow: false,
             silent: false,

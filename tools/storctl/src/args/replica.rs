@@ -92,6 +92,9 @@ pub(crate) enum ReplicaChange {
         /// Succeed if a replica of this name is on these devices already; fail if it differs
         #[arg(long)]
         if_missing: bool,
+        /// Reserve the devices for this machine, as with `replica assemble --reserve`
+        #[arg(long, conflicts_with = "inactive")]
+        reserve: bool,
         #[command(flatten)]
         change: Change,
     },
@@ -112,6 +115,12 @@ pub(crate) enum ReplicaChange {
         /// Refuse writes
         #[arg(long)]
         read_only: bool,
+        /// Reserve legs and tie-break for this machine where they have persistent reservations: no other machine can write or read them
+        #[arg(long)]
+        reserve: bool,
+        /// Reserve them even if another machine has done so, which is kept out from then on; if it has, name the devices
+        #[arg(long)]
+        take_over: bool,
         #[command(flatten)]
         change: Change,
     },

@@ -8,6 +8,7 @@ use libstor::linear::exact;
 use libstor::replica::{
     waits_for, Comparison, Difference, FoundLeg, LegView, Md, Rebuild, ReplicaChange, ReplicaView, Running,
 };
+use libstor::reservation::ReservationView;
 use libstor::size::Iec;
 use libstor::{Bytes, Uuid};
 use serde::Serialize;
@@ -247,7 +248,22 @@ impl Printer<'_> {
                 dash(leg.uuid),
             ]
         };
-        table::write(self.out, heads, &members(replica).map(row).collect::<Vec<_>>())
+        table::write(self.out, heads, &members(replica).map(row).collect::<Vec<_>>())?;
+        let reserved = members(replica).filter_map(|leg| Some((leg.device.as_deref()?, leg.reservation.as_ref()?)));
+        self.reservations(reserved)
+    }
+
+    /// A line for each device that has a reservation, or somebody registered.
+    fn reservations<'a>(&mut self, devices: impl Iterator<Item = (&'a Path, &'a ReservationView)>) -> io::Result<()> {
+        for (path, found) in devices {
+            let who = if found.ours { "this machine" } else { "another machine" };
+            let text = match (found.key, found.style) {
+                (Some(key), Some(style)) => format!("is reserved by {who}, key {key}: {style}"),
+                _ => "is not reserved, but keys are registered".into(),
+            };
+            writeln!(self.out, "{} {text}", path.display())?;
+        }
+        Ok(())
     }
 
     pub(crate) fn replica_states(&mut self, replicas: &[ReplicaView]) -> io::Result<()> {
@@ -360,7 +376,9 @@ impl Printer<'_> {
                 dash(one.problem.as_ref()),
             ]
         };
-        table::write(self.out, heads, &found.iter().map(row).collect::<Vec<_>>())
+        table::write(self.out, heads, &found.iter().map(row).collect::<Vec<_>>())?;
+        let known = found.iter().filter(|one| one.replica.is_some());
+        self.reservations(known.filter_map(|one| Some((one.path.as_path(), one.reservation.as_ref()?))))
     }
 
     pub(crate) fn replica_change(&mut self, change: &ReplicaChange) -> io::Result<()> {

@@ -3,10 +3,11 @@
 //! This machine's devices, and who uses them: `/dev`, sysfs and mountinfo.
 
 use super::{errno, md};
-use crate::control::sys;
+use crate::control::{sys, Answer};
 use crate::device::{Access, Content, Device, Host, Number, Plain, Wanted};
 use crate::pool::signature;
 use crate::replica::array::Array;
+use crate::reservation::{Key, Reservations, Step};
 use crate::volume::Info;
 use crate::{Bytes, Error, Kind, Result, Uuid};
 use nix::errno::Errno;
@@ -181,6 +182,19 @@ impl<T: Local> Host for T {
         let file = file.map_err(|error| unusable(path, &error))?;
         let done = sys::block_discard(&file, begin.0, end.0.saturating_sub(begin.0));
         done.map_err(|errno| unusable(path, &io::Error::from_raw_os_error(errno as i32)))
+    }
+
+    fn reservations(&self, device: &Device) -> Answer<Reservations> {
+        let file = device.file.as_ref().ok_or(Errno::EOPNOTSUPP)?;
+        // A driver without, a device without, a partition.
+        sys::reservations(file).map_err(|errno| match errno {
+            Errno::ENOTTY | Errno::EINVAL | Errno::EPERM => Errno::EOPNOTSUPP,
+            errno => errno,
+        })
+    }
+
+    fn reserve(&self, device: &Device, own: Key, step: Step) -> Answer<()> {
+        sys::reserve(device.file.as_ref().ok_or(Errno::EOPNOTSUPP)?, own, step)
     }
 
     fn lvm(&self, arguments: &[&str]) -> Result<String> {

@@ -3,8 +3,10 @@
 //! The devices of a simulated kernel.
 
 use super::{Simulated, SimulatedDevice, MAJOR};
+use crate::control::Answer;
 use crate::device::{Access, Content, Device, Host, Number, Plain, Wanted};
 use crate::replica::array::Array;
+use crate::reservation::{Key, Reservations, Step};
 use crate::{Bytes, Error, Kind, Result, Uuid};
 use nix::errno::Errno;
 use std::path::{Path, PathBuf};
@@ -53,6 +55,9 @@ impl Host for Simulated {
         let path = self.with(|state| {
             if access == Access::Claim && state.user(device.number, None).is_some() {
                 return Err(Errno::EBUSY);
+            }
+            if state.conflicts(device.number) {
+                return Err(Errno::EBADE);
             }
             state.backing(device.number)
         });
@@ -125,10 +130,16 @@ impl Host for Simulated {
         self.with(|state| state.md_stop(&array.name)).map_err(Error::from)
     }
 
+    fn reservations(&self, device: &Device) -> Answer<Reservations> {
+        self.with(|state| state.reservations(device.number))
+    }
+
+    fn reserve(&self, device: &Device, own: Key, step: Step) -> Answer<()> {
+        self.with(|state| state.reserve(device.number, own, step))
+    }
+
     fn machine(&self) -> [u8; 16] {
-        let one = Uuid::from_u128(1);
-        let machine = self.with(|state| Ok(state.machine)).unwrap_or_default();
-        if machine.is_nil() { one } else { machine }.into_bytes()
+        self.with(|state| Ok(state.caller())).unwrap_or_default().into_bytes()
     }
 
     fn hostname(&self) -> String {

@@ -11,6 +11,7 @@ mod host;
 mod md;
 mod pool;
 mod replica;
+mod reservation;
 
 use super::{Answer, Control, Create, Events, Front, Node, Repair, ReplicaFacts, Switched, Table, Verified};
 use crate::device::{Device, Number};
@@ -131,6 +132,9 @@ struct SimulatedDevice {
     /// Whether it is a block device at all.
     #[serde(default = "yes")]
     block: bool,
+    /// Who has reserved it, if it has reservations.
+    #[serde(default)]
+    reservations: Option<reservation::Registered>,
 }
 
 fn sector() -> u64 {

@@ -80,6 +80,9 @@ impl Members {
 impl State {
     /// What a device has, to be read and written.
     pub(super) fn open_lower(&self, number: Number) -> Answer<Plain> {
+        if self.conflicts(number) {
+            return Err(Errno::EIO);
+        }
         let file = OpenOptions::new().read(true).write(true).open(self.backing(number)?);
         Ok(Plain::Free(file.map_err(|_| Errno::EIO)?))
     }
