@@ -116,6 +116,8 @@ struct Shared {
     counts: KVec<Count>,
     /// Not 0: somebody has written since it was looked at last.
     active: Atomic<u32>,
+    /// Not 0: somebody looks how fast the legs are.
+    watching: Atomic<u32>,
     /// How often the last leg that has all data has failed a flush.
     spoiled: Atomic<u32>,
     /// What waits for the worker; for ranges; for legs that have failed to be dropped.
@@ -222,6 +224,7 @@ impl Shared {
             starts: [const { Atomic::new(0) }; SPREAD_MAX],
             counts,
             active: Atomic::new(0),
+            watching: Atomic::new(0),
             spoiled: Atomic::new(0),
             queue: DeferredStack::default(),
             busy: DeferredStack::default(),
@@ -330,6 +333,7 @@ impl Target for Replica {
         }
         self.job.stop();
         self.watch.stop();
+        self.shared.watching.store(0, Relaxed);
         self.shared.close();
         Ok(())
     }
@@ -483,7 +487,7 @@ impl Replica {
         }
         if shared.active.load(Relaxed) == 0 {
             shared.active.store(1, Relaxed);
-            self.watch.schedule();
+            shared.watch(&self.watch);
         }
         ask.leave(shared.spoiled.load(Relaxed).wrapping_add(1), 0);
         Ok(Mapped::Spread(Piece { sector, sectors, lower: targets, token: targets << LEGS | token }))

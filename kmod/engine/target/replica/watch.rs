@@ -7,10 +7,10 @@ use super::view::Fate;
 use super::Shared;
 use crate::abi::uapi;
 use crate::block::clock;
-use crate::block::workqueue::Run;
+use crate::block::workqueue::{Job, Run};
 use crate::pure::replica::speed::{look, Counted, Ended, Speed};
 use kernel::prelude::*;
-use kernel::sync::atomic::ordering::Relaxed;
+use kernel::sync::atomic::ordering::{Acquire, Full, Relaxed, Release};
 use kernel::sync::Arc;
 
 /// Milliseconds between two looks.
@@ -51,6 +51,13 @@ impl Watched {
 }
 
 impl Shared {
+    /// Has somebody look from now on, if nobody does. As it costs little, whoever begins something may ask for it.
+    pub(super) fn watch(&self, watch: &Job<Watch>) {
+        if self.watching.load(Relaxed) == 0 && self.watching.xchg(1, Full) == 0 {
+            watch.schedule();
+        }
+    }
+
     /// One look; whether there is to be another.
     fn look_at_legs(&self) -> bool {
         let now = clock::now();
@@ -94,6 +101,12 @@ impl Shared {
                 }
             }
         }
-        under_way != 0 || self.active.load(Relaxed) != 0 || self.state.lock().rebuild.since != 0
+        // Who begins something after this has us look again.
+        self.watching.store(0, Release);
+        let again = under_way != 0 || self.active.load(Acquire) != 0 || self.state.lock().rebuild.since != 0;
+        if again {
+            self.watching.store(1, Relaxed);
+        }
+        again
     }
 }

@@ -151,7 +151,7 @@ impl Shared {
             self.answer();
             if let Some(step) = step {
                 // A leg may not answer.
-                watch.schedule();
+                self.watch(watch);
                 let ok = self.execute(step, &mut desk);
                 self.state.lock().done(self, ok);
                 self.answer();
@@ -337,7 +337,7 @@ impl Shared {
             let now = clock::now();
             if rebuild.since == 0 {
                 *rebuild = Rebuild { since: now, copied: *copied, ..Rebuild::default() };
-                watch.schedule();
+                self.watch(watch);
             }
             if now < *copy_at {
                 return Next::In(milliseconds(copy_at.saturating_sub(now)));
