@@ -28,7 +28,7 @@ use super::uapi::{
 use core::ffi::{c_int, c_void};
 
 /// Number of this ABI.
-pub const ENGINE_ABI: u32 = 5;
+pub const ENGINE_ABI: u32 = 6;
 
 /// Bytes of a version or target name, with the NUL.
 pub const TEXT: usize = 32;
@@ -175,6 +175,8 @@ pub struct ObjectOps {
     pub facts: Option<unsafe extern "C" fn(context: *mut c_void, facts: *mut stor_replica_facts) -> c_int>,
     /// Compares the legs of a replica, as STOR_IOC_REPLICA_VERIFY says. EOPNOTSUPP it is none. May sleep. May be missing.
     pub verify: Option<unsafe extern "C" fn(context: *mut c_void, ask: *mut stor_replica_verify) -> c_int>,
+    /// How many sectors from `sector` on, of `sectors`, are known to read as zeros and to take no space. May sleep. Missing: 0.
+    pub hole: Option<unsafe extern "C" fn(context: *mut c_void, sector: u64, sectors: u64) -> u64>,
     /// Settles a request that ended with `status`, a `blk_status_t`. Called in any context. May be missing.
     pub end: Option<unsafe extern "C" fn(context: *mut c_void, status: u32)>,
 }

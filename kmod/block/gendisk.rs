@@ -102,6 +102,24 @@ impl<D: Driver> DiskOperations<D> {
     pub fn new() -> Result<Self> {
         Ok(Self(KBox::new(Operations::<D>::table(), GFP_KERNEL)?, PhantomData))
     }
+
+    /// [Pins](Disk::pin) the disk that a device is, if that is one of these and is not frozen.
+    ///
+    /// # Safety
+    ///
+    /// The device is open as long as the result is used.
+    pub unsafe fn pin(&self, bdev: *mut bindings::block_device) -> Option<Pinned<D>> {
+        // SAFETY: By contract; an open device has a disk and a queue.
+        let (disk, queue) = unsafe { ((*bdev).bd_disk, (*(*bdev).bd_disk).queue) };
+        // SAFETY: As above.
+        if !core::ptr::eq(unsafe { (*disk).fops }, &*self.0) || !unsafe { ffi::stor_queue_enter(queue) } {
+            return None;
+        }
+        // SAFETY: A disk with this table was made by `Disk::new`, which has left this there.
+        let live = unsafe { (*(*disk).private_data.cast::<Shared<D>>()).live.get() };
+        // INVARIANT: Just entered.
+        Some(Pinned { queue, live, _driver: PhantomData })
+    }
 }
 
 impl<D: Driver> Disk<D> {

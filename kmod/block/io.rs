@@ -35,6 +35,11 @@ impl Device {
         NonNull::new(bdev.cast()).map(Self)
     }
 
+    /// For what uses it as long as it is open.
+    pub fn as_ptr(&self) -> *mut c_void {
+        self.0.as_ptr().cast()
+    }
+
     /// Its sectors now.
     pub fn sectors(&self) -> u64 {
         // SAFETY: By the type invariant.

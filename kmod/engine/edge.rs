@@ -28,6 +28,14 @@ unsafe extern "C" {
     fn stor_engine_register(ops: *const EngineOps) -> c_int;
     fn stor_engine_unregister(ops: *const EngineOps);
     fn stor_event(listener: *mut c_void, kind: u32, value: u64);
+    fn stor_hole(bdev: *mut c_void, sector: u64, sectors: u64) -> u64;
+}
+
+/// How many sectors of a device from this one on, of so many, are known to be zeros that take no space: of a thin volume, or one that stands on
+/// such; of others nothing is known. May sleep.
+pub fn hole(device: Device, sector: u64, sectors: u64) -> u64 {
+    // SAFETY: A device is open.
+    unsafe { stor_hole(device.as_ptr(), sector, sectors) }.min(sectors)
 }
 
 /// Who is told what happens to an object or a pool.
@@ -212,6 +220,7 @@ impl<T: Target> Vtable<T> {
         settle: if T::SETTLES { Some(Self::settle) } else { None },
         facts: Some(Self::facts),
         verify: Some(Self::verify),
+        hole: Some(Self::hole),
         end: Self::END,
     };
 
@@ -340,6 +349,14 @@ impl<T: Target> Vtable<T> {
     unsafe extern "C" fn verify(context: *mut c_void, ask: *mut stor_replica_verify) -> c_int {
         // SAFETY: By the ABI.
         code(unsafe { Self::target(context).verify(&mut *ask) })
+    }
+
+    /// # Safety
+    ///
+    /// As the ABI says of `hole`.
+    unsafe extern "C" fn hole(context: *mut c_void, sector: u64, sectors: u64) -> u64 {
+        // SAFETY: By the ABI.
+        unsafe { Self::target(context) }.hole(sector, sectors)
     }
 
     /// # Safety

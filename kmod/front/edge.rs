@@ -262,6 +262,12 @@ impl Object {
         to_result(unsafe { verify(self.context, ask) })
     }
 
+    /// How many of these sectors, from the first on, are known to be zeros that take no space.
+    pub fn hole(&self, sector: u64, sectors: u64) -> u64 {
+        // SAFETY: By the type invariant.
+        self.table.hole.map_or(0, |hole| unsafe { hole(self.context, sector, sectors) })
+    }
+
     /// Takes a new size and configuration while requests are live; whether it could.
     pub fn change(&self, config: &ObjectConfig) -> Result<bool> {
         let Some(change) = self.table.change else { return Ok(false) };
@@ -423,6 +429,20 @@ pub unsafe extern "C" fn stor_event(listener: *mut c_void, kind: u32, value: u64
     if let Some(notices) = unsafe { listener.cast::<Notices>().as_ref() } {
         notices.emit(kind, value);
     }
+}
+
+/// Called by an engine that wants to know how many sectors from this one on, of so many, are known to be zeros that take no space: 0 where
+/// the device is none of ours, or its I/O is held. Process context.
+///
+/// # Safety
+///
+/// `bdev` is a lower device of an object that is still there.
+#[no_mangle]
+pub unsafe extern "C" fn stor_hole(bdev: *mut bindings::block_device, sector: u64, sectors: u64) -> u64 {
+    let Some(front) = front() else { return 0 };
+    // SAFETY: By contract it is open.
+    let Some(volume) = (unsafe { front.operations.pin(bdev) }) else { return 0 };
+    volume.live().object.as_ref().map_or(0, |object| object.hole(sector, sectors))
 }
 
 /// Called by an engine's module when it is loaded. Errors: EPROTONOSUPPORT, EEXIST, EINVAL.
@@ -601,6 +621,7 @@ mod tests {
         settle: None,
         facts: None,
         verify: None,
+        hole: None,
         end: None,
     };
 

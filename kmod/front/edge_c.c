@@ -17,6 +17,7 @@ void stor_engine_unregister(const struct stor_engine_ops *ops);
 void stor_request_retry(struct stor_deferral *deferral);
 void stor_request_end(struct stor_deferral *deferral, u32 status);
 void stor_event(void *listener, u32 kind, u64 value);
+u64 stor_hole(struct block_device *bdev, u64 sector, u64 sectors);
 ssize_t stor_disk_show(void *shared, unsigned int what, char *page);
 
 EXPORT_SYMBOL_GPL(stor_engine_register);
@@ -24,6 +25,7 @@ EXPORT_SYMBOL_GPL(stor_engine_unregister);
 EXPORT_SYMBOL_GPL(stor_request_retry);
 EXPORT_SYMBOL_GPL(stor_request_end);
 EXPORT_SYMBOL_GPL(stor_event);
+EXPORT_SYMBOL_GPL(stor_hole);
 
 #define STOR_ATTRIBUTE(_name, _what)							\
 static ssize_t _name##_show(struct device *dev, struct device_attribute *attr, char *page) \
@@ -57,4 +59,4 @@ const struct attribute_group *stor_disk_groups[] = {
 
 /* What a module this front drives announces in `modinfo`. */
 MODULE_INFO(stor_abi, "1");
-MODULE_INFO(stor_engine_abi, "5");
+MODULE_INFO(stor_engine_abi, "6");

@@ -559,7 +559,7 @@ struct stor_replica_facts {
 	__u64 waiting;			/* requests that wait for the membership or the bitmap */
 	__u64 memory;			/* bytes of kernel memory */
 	__u64 rebuild_time;		/* nanoseconds since the rebuild began, or 0 */
-	__u64 rebuild_copied;		/* bytes that it has copied */
+	__u64 rebuild_copied;		/* bytes that it has copied, or passed over */
 	__u64 rebuild_left;		/* bytes that it has to copy yet */
 	__u64 waits_time;		/* nanoseconds that it has waited, or 0 */
 	__u32 waits;			/* STOR_REPLICA_WAITS_* */

@@ -138,6 +138,11 @@ pub trait Target: Sized + Send + Sync + 'static {
         Err(crate::abi::errno::EOPNOTSUPP.into())
     }
 
+    /// How many sectors from this one on, of so many, are known to be zeros that take no space.
+    fn hole(&self, _sector: u64, _sectors: u64) -> u64 {
+        0
+    }
+
     /// What is to be done for a flush. Must not sleep.
     fn flush(&self, _ask: Ask) -> Result<Flush, Status> {
         Ok(Flush::Lowers(u64::MAX))

@@ -23,6 +23,14 @@ pub struct Window {
     pub last: bool,
 }
 
+impl Window {
+    /// The first of its sectors, so many or all.
+    pub fn first(self, sectors: u64) -> Self {
+        let sectors = sectors.min(self.sectors);
+        Self { sectors, last: self.last && sectors == self.sectors, ..self }
+    }
+}
+
 /// How far a rebuild has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {

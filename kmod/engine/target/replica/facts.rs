@@ -23,7 +23,7 @@ impl Shared {
         let rebuild = state.rebuild;
         if rebuild.since != 0 {
             facts.rebuild_time = now.saturating_sub(rebuild.since).max(1);
-            facts.rebuild_copied = state.copied.saturating_sub(rebuild.copied);
+            facts.rebuild_copied = state.through().saturating_sub(rebuild.through);
             facts.waits = match rebuild.waits {
                 uapi::STOR_REPLICA_WAITS_NOTHING if now < state.copy_at => uapi::STOR_REPLICA_WAITS_RATE,
                 waits => waits,

@@ -18,7 +18,7 @@ use crate::pure::replica::change::Change;
 use crate::pure::replica::intent::Intent;
 use crate::pure::replica::keeper::{Keeper, Step, Stop};
 use crate::pure::replica::pace::Pace;
-use crate::pure::replica::rebuild::Cursor;
+use crate::pure::replica::rebuild::{Cursor, Window};
 use crate::pure::replica::record::Identity;
 use crate::pure::replica::refusal::Refusal;
 use crate::pure::replica::set::{Set, PLACES, TIE_BREAK};
@@ -57,6 +57,8 @@ pub(super) struct State {
     told: Told,
     /// Bytes copied to legs.
     pub(super) copied: u64,
+    /// Bytes that were passed over, because there is nothing.
+    pub(super) passed: u64,
     /// Of the rebuild that is under way.
     pub(super) rebuild: Rebuild,
 }
@@ -66,8 +68,8 @@ pub(super) struct State {
 pub(super) struct Rebuild {
     /// When it began; 0: there is none.
     pub(super) since: u64,
-    /// Bytes that had been copied then.
-    pub(super) copied: u64,
+    /// Bytes that had been copied or passed over then.
+    pub(super) through: u64,
     /// `STOR_REPLICA_WAITS_*`, and since when.
     pub(super) waits: u32,
     pub(super) waits_since: u64,
@@ -116,8 +118,21 @@ impl State {
             copy_at: 0,
             told: Told::default(),
             copied: 0,
+            passed: 0,
             rebuild: Rebuild::default(),
         })
+    }
+
+    /// A window is done on the legs that were being rebuilt; whether they still are.
+    pub(super) fn advance(&mut self, restarts: u64, legs: Set, window: Window) -> bool {
+        let Some(keeper) = self.keeper.as_ref().filter(|keeper| keeper.rebuilding() == legs) else { return false };
+        self.cursor.done(&keeper.intent, restarts, window, !keeper.is_degraded());
+        true
+    }
+
+    /// How much the rebuild has been through, in bytes.
+    pub(super) fn through(&self) -> u64 {
+        self.copied.wrapping_add(self.passed)
     }
 
     /// The member in a place, and its lower device.
@@ -310,7 +325,7 @@ impl State {
         }
         self.keeper = Some(make_keeper(&plan, intent)?);
         self.cursor = Cursor::default();
-        (self.seen, self.copied, self.sweep_at, self.idle_at, self.copy_at) = (0, 0, 0, 0, 0);
+        (self.seen, self.copied, self.passed, self.sweep_at, self.idle_at, self.copy_at) = (0, 0, 0, 0, 0, 0);
         self.told = Told::default();
         self.rebuild = Rebuild::default();
         self.mark(shared);

@@ -53,6 +53,13 @@ impl Shared {
             if sectors == 0 || ask.count as usize != 0 && ask.count as usize + BLOCKS > ask.range.len() {
                 return Ok(());
             }
+            // Where none of them has anything they are equal.
+            let rest = (end / 512).saturating_sub(sector).min(most(sector));
+            let passed = self.hole(sector, rest, self.view.look().sources());
+            if passed > sectors {
+                ask.start = sector.saturating_add(passed).saturating_mul(512);
+                continue;
+            }
             let mut window = Window { sector, sectors, differs: [0; BLOCKS], mended: 0 };
             match self.verify_window(&mut window, repair, from) {
                 Ok(()) => self.tell_of(&window, ask),

@@ -14,7 +14,7 @@ use crate::block::io::{Bios, Device, Piece};
 use crate::block::noio::NoIo;
 use crate::block::status::Status;
 use crate::block::workqueue::{Job, Run};
-use crate::engine::budget;
+use crate::engine::{budget, edge};
 use crate::pure::md::bitmap::Geometry;
 use crate::pure::replica::acknowledge::Verdict;
 use crate::pure::replica::chunk::Words;
@@ -31,6 +31,7 @@ use kernel::sync::Arc;
 /// Sectors that are copied in one piece, and pieces at the same time.
 pub(super) const COPY: u64 = 128;
 pub(super) const COPIES: usize = 4;
+const WINDOW: u64 = COPY.wrapping_mul(COPIES as u64);
 /// Nanoseconds.
 pub(super) const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
@@ -324,9 +325,10 @@ impl Shared {
             self.repair(desk, repair);
             return Next::Now;
         }
-        let (window, restarts, legs) = {
+        let (chunk, restarts, legs, targets) = {
             let mut state = self.state.lock();
-            let State { keeper: Some(keeper), cursor, sweep_at, copy_at, copied, rebuild, .. } = &mut *state else {
+            let through = state.through();
+            let State { keeper: Some(keeper), cursor, sweep_at, copy_at, rebuild, .. } = &mut *state else {
                 return Next::Nothing;
             };
             let legs = keeper.rebuilding();
@@ -336,15 +338,15 @@ impl Shared {
             }
             let now = clock::now();
             if rebuild.since == 0 {
-                *rebuild = Rebuild { since: now, copied: *copied, ..Rebuild::default() };
+                *rebuild = Rebuild { since: now, through, ..Rebuild::default() };
                 self.watch(watch);
             }
             if now < *copy_at {
                 return Next::In(milliseconds(copy_at.saturating_sub(now)));
             }
             let restarts = keeper.restarts();
-            match cursor.next(&keeper.intent, restarts, COPY.wrapping_mul(COPIES as u64)) {
-                Some(window) => (window, restarts, legs),
+            match cursor.next(&keeper.intent, restarts, u64::MAX) {
+                Some(chunk) => (chunk, restarts, legs, state.lowers(legs)),
                 None => {
                     keeper.rebuilt(legs);
                     *rebuild = Rebuild::default();
@@ -354,24 +356,27 @@ impl Shared {
                 }
             }
         };
+        let passed = self.pass(chunk, targets);
+        if passed > 0 {
+            let mut state = self.state.lock();
+            state.advance(restarts, legs, chunk.first(passed));
+            state.passed = state.passed.wrapping_add(passed.wrapping_mul(512));
+            state.rebuild.goes_on();
+            return Next::Now;
+        }
+        let window = chunk.first(WINDOW);
         let Window { start, sectors, .. } = window;
         if sectors > range::most(start) || !self.ranges.lock(start, sectors) {
             self.state.lock().rebuild.wait(uapi::STOR_REPLICA_WAITS_WRITES);
             return Next::In(SOON);
         }
-        let targets = {
-            let mut state = self.state.lock();
-            state.rebuild.wait(uapi::STOR_REPLICA_WAITS_LEG);
-            state.lowers(legs)
-        };
+        self.state.lock().rebuild.wait(uapi::STOR_REPLICA_WAITS_LEG);
         let begin = clock::now();
         let outcome = self.copy_range(desk, (start, sectors), targets, 0);
         self.unlock(start, sectors);
         let (latency, looked) = self.watched.lock().slowest(targets | self.view.look().sources());
         let mut state = self.state.lock();
-        let State { keeper: Some(keeper), cursor, copied, copy_at, rebuild, .. } = &mut *state else {
-            return Next::Nothing;
-        };
+        let State { copy_at, rebuild, .. } = &mut *state;
         let bytes = sectors.wrapping_mul(512);
         match outcome {
             Ok(_) => rebuild.goes_on(),
@@ -390,11 +395,46 @@ impl Shared {
             }
             Err(_) => begin.saturating_add(LATER),
         };
-        if outcome.is_ok_and(|whole| whole) && keeper.rebuilding() == legs {
-            cursor.done(&keeper.intent, restarts, window, !keeper.is_degraded());
-            *copied = copied.wrapping_add(bytes);
+        if outcome.is_ok_and(|whole| whole) && state.advance(restarts, legs, window) {
+            state.copied = state.copied.wrapping_add(bytes);
         }
         Next::Now
+    }
+
+    /// How much of a window, from its beginning, is nowhere, neither on a leg that has all data nor on those that are rebuilt: nothing is to be
+    /// copied. 0 if that is no more than what is copied in one go.
+    fn pass(&self, window: Window, targets: u32) -> u64 {
+        let start = window.start;
+        let sectors = self.hole(start, window.sectors.min(range::most(start)), targets);
+        if sectors <= WINDOW || !self.ranges.lock(start, sectors) {
+            return 0;
+        }
+        // Somebody may have written there since.
+        let sectors_now = self.hole(start, sectors, targets);
+        self.unlock(start, sectors);
+        sectors_now
+    }
+
+    /// How many sectors from this one on, of so many, read as zeros on each of the `targets` and on the other legs that have all data, and take
+    /// no space there. In whole blocks of 4 KiB, but for the last.
+    pub(super) fn hole(&self, sector: u64, sectors: u64, targets: u32) -> u64 {
+        let on = |lower: u32, sectors: u64| match self.place(lower, sector) {
+            Some((device, at)) if sectors > 0 => edge::hole(device, at, sectors),
+            _ => 0,
+        };
+        let among = |legs: u32| (0..u32::BITS).filter(move |lower| legs & 1_u32.wrapping_shl(*lower) != 0);
+        let sources = self.view.look().sources() & !targets;
+        // What one of them has the others have, too.
+        let hole = match sources {
+            0 => sectors,
+            _ => among(sources).map(|lower| on(lower, sectors)).max().unwrap_or(0),
+        };
+        let hole = among(targets).fold(hole, |hole, lower| on(lower, hole));
+        if hole == sectors {
+            hole
+        } else {
+            hole.wrapping_sub(hole % 8)
+        }
     }
 
     /// Gives back a range. Who has waited for it goes on, whenever the next copy is due.

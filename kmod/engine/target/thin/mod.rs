@@ -7,6 +7,7 @@
 //! - [`worker`]: everything else; [`young`]: blocks that are written to and not mapped yet; [`fill`]: what of them was not written;
 //!   [`commit`]: flushes; [`room`]: who gets what is free, and what becomes of those for whom there is none
 //! - [`pool`]: a pool and its life; [`change`]: what user space changes in it
+//! - [`hole`]: where a volume has nothing
 //! - [`layout`], [`store`]: where things are, and what the metadata engine needs of the kernel
 //!
 //! The rules of `docs/adr/0009`:
@@ -26,6 +27,7 @@
 mod change;
 mod commit;
 mod fill;
+mod hole;
 mod layout;
 mod map;
 mod pool;

@@ -196,6 +196,10 @@ impl Target for Thin {
         }
     }
 
+    fn hole(&self, sector: u64, sectors: u64) -> u64 {
+        self.pool.inner.hole(&self.volume, sector, sectors)
+    }
+
     fn flush(&self, ask: Ask) -> Result<Flush, Status> {
         let (volume, inner) = (&self.volume, &self.pool.inner);
         if volume.lost.load(Relaxed) != 0 {
