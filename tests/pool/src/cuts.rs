@@ -41,6 +41,8 @@ pub(crate) struct Trial {
     pub(crate) tight: bool,
     /// There is one volume, and nothing is made or deleted.
     pub(crate) single: bool,
+    /// Disks that lose and get their power one by one.
+    pub(crate) apart: u64,
     /// Where the state and the journal are.
     pub(crate) folder: PathBuf,
 }
@@ -49,6 +51,11 @@ pub(crate) struct Trial {
 #[derive(Default)]
 pub(crate) struct Seen {
     cuts: u64,
+    /// Of single disks, before the others.
+    early: u64,
+    /// Starts with less than all disks, and such that were refused.
+    partial: u64,
+    refusals: u64,
     writes: u64,
     flushes: u64,
     discards: u64,
@@ -80,6 +87,13 @@ impl std::fmt::Display for Seen {
             self.sectors,
             self.durable
         )?;
+        if self.early + self.partial + self.refusals != 0 {
+            let (early, partial, refusals) = (self.early, self.partial, self.refusals);
+            write!(
+                f,
+                "; {early} disks went before the others, {partial} starts without all of them, {refusals} refused"
+            )?;
+        }
         if self.refused != 0 {
             write!(f, "; {} writes found no room", self.refused)?;
         }
@@ -108,13 +122,40 @@ impl Trial {
             let mode = self.round(&state, seed, &mut seen).map_err(|error| format!("round {round}: {error}"))?;
             let again = || -> Result<State, Fault> {
                 self.pool.close()?;
-                self.pool.power()?;
-                self.look(state.clone(), &mut seen)
+                let some = self.power(seed, &mut seen)?;
+                let state = self.look(state.clone(), &mut seen)?;
+                if some {
+                    self.pool.power(&[])?;
+                    self.pool.whole()?;
+                }
+                Ok(state)
             };
             state = { again }().map_err(|error| format!("round {round}, power cut {mode}: {error}"))?;
         }
         self.pool.close()?;
         Ok(seen)
+    }
+
+    /// Gives the disks their power again: so many that the pool starts, in any order; whether that may not be all.
+    fn power(&self, seed: u64, seen: &mut Seen) -> Result<bool, Fault> {
+        if self.apart == 0 {
+            return self.pool.power(&[]).map(|()| false);
+        }
+        let mut rng = Rng::new(!seed);
+        let mut gone: Vec<u64> = (0..self.apart).collect();
+        for _ in 0..=rng.below(self.apart) {
+            self.pool.power(&[gone.swap_remove(rng.below(gone.len() as u64) as usize)])?;
+        }
+        while let Err(error) = self.pool.check() {
+            // It has to say why.
+            if gone.is_empty() || !error.to_string().contains("storctl: cannot assemble") {
+                return Err(error);
+            }
+            seen.refusals += 1;
+            self.pool.power(&[gone.swap_remove(rng.below(gone.len() as u64) as usize)])?;
+        }
+        seen.partial += u64::from(!gone.is_empty());
+        Ok(true)
     }
 
     /// Makes the volumes.
@@ -169,9 +210,7 @@ impl Trial {
             if !self.single {
                 threads.push(scope.spawn(move || self.keep(state, load, &mut keeper)));
             }
-            thread::sleep(Duration::from_millis(self.within / 4 + rng.below(self.within)));
-            load.cut.store(true, SeqCst);
-            let counts = self.pool.cut(mode, rng.next() >> 32);
+            let counts = self.cut(mode, &mut rng, load, seen);
             // Without a cut, no request fails.
             load.over.store(counts.is_err(), SeqCst);
             for thread in threads {
@@ -187,6 +226,25 @@ impl Trial {
         seen.discards += load.counts.discards.load(SeqCst);
         seen.refused += load.counts.refused.load(SeqCst);
         Ok(format!("{mode} ({kept} sectors kept, {lost} lost)"))
+    }
+
+    /// Cuts the power, of some disks before the others; how many sectors these kept and lost.
+    fn cut(&self, mode: &str, rng: &mut Rng, load: &Load<'_>, seen: &mut Seen) -> Result<(u64, u64), Fault> {
+        let end = self.within / 4 + rng.below(self.within);
+        let mut early: Vec<_> = (1..self.apart).map(|_| rng.below(2 * end)).filter(|&at| at < end).collect();
+        early.sort_unstable();
+        let (mut disks, mut now): (Vec<u64>, u64) = ((0..self.apart).collect(), 0);
+        for (number, at) in early.into_iter().enumerate() {
+            thread::sleep(Duration::from_millis(at - now));
+            // One disk may go without an error, if all had everything; what a second one takes nobody can know.
+            load.cut.store(number > 0 || !self.pool.is_whole()?, SeqCst);
+            let disk = disks.swap_remove(rng.below(disks.len() as u64) as usize);
+            let (kept, lost) = self.pool.cut(mode, rng.next() >> 32, &[disk])?;
+            (now, seen.early, seen.kept, seen.lost) = (at, seen.early + 1, seen.kept + kept, seen.lost + lost);
+        }
+        thread::sleep(Duration::from_millis(end - now));
+        load.cut.store(true, SeqCst);
+        self.pool.cut(mode, rng.next() >> 32, &[])
     }
 
     /// Makes a snapshot or deletes a volume, if at all, at some moment of the load.

@@ -82,6 +82,10 @@ enum What {
         /// One volume, of which no snapshots are made: of what knows nothing else
         #[arg(long)]
         single: bool,
+        /// So many disks, the first ones, may lose their power before the others, each at its own time, and have it again one after the
+        /// other: the pool starts without those that are gone, or says why not
+        #[arg(long, default_value_t = 0)]
+        apart: u64,
         /// For what has to survive the cut of the guest
         #[arg(long, default_value = "/tmp")]
         folder: PathBuf,
@@ -138,10 +142,10 @@ impl PoolArguments {
 
 fn work(what: What) -> Result<(), Fault> {
     match what {
-        What::Cuts { pool, rounds, threads, within, tight, single, folder } => {
+        What::Cuts { pool, rounds, threads, within, tight, single, apart, folder } => {
             let (seed, sectors, block) = (pool.seed, pool.sectors, pool.block);
-            let trial =
-                Trial { pool: pool.pool(), seed, rounds, threads, sectors, block, within, tight, single, folder };
+            let pool = pool.pool();
+            let trial = Trial { pool, seed, rounds, threads, sectors, block, within, tight, single, apart, folder };
             println!("{}", trial.run().map_err(|error| format!("seed {seed}, {error}"))?);
         }
         What::Sequences { pool: arguments, count, steps, writes } => {

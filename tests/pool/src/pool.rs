@@ -89,9 +89,10 @@ impl Pool {
         }
     }
 
-    /// Cuts the power of the disks; how many sectors were kept and lost.
-    pub(crate) fn cut(&self, mode: &str, seed: u64) -> Result<(u64, u64), Fault> {
-        let said = self.call("cut", &[mode.to_owned(), seed.to_string()])?;
+    /// Cuts the power of all disks, or of some; how many sectors were kept and lost.
+    pub(crate) fn cut(&self, mode: &str, seed: u64, some: &[u64]) -> Result<(u64, u64), Fault> {
+        let words = [mode.to_owned(), seed.to_string()].into_iter().chain(some.iter().map(u64::to_string));
+        let said = self.call("cut", &words.collect::<Vec<_>>())?;
         let mut counts = said.split_whitespace().map(str::parse);
         match (counts.next(), counts.next()) {
             (Some(Ok(kept)), Some(Ok(lost))) => Ok((kept, lost)),
@@ -99,8 +100,18 @@ impl Pool {
         }
     }
 
-    /// Gives the disks their power again.
-    pub(crate) fn power(&self) -> Result<(), Fault> {
-        self.call("power", &[]).map(drop)
+    /// Gives all disks their power again, or some.
+    pub(crate) fn power(&self, some: &[u64]) -> Result<(), Fault> {
+        self.call("power", &some.iter().map(u64::to_string).collect::<Vec<_>>()).map(drop)
+    }
+
+    /// Whether all disks of an open pool have everything.
+    pub(crate) fn is_whole(&self) -> Result<bool, Fault> {
+        Ok(self.call("pool_is_whole", &[])? == "true")
+    }
+
+    /// Gives an open pool back the disks that were gone when it was opened.
+    pub(crate) fn whole(&self) -> Result<(), Fault> {
+        self.call("pool_return", &[]).map(drop)
     }
 }

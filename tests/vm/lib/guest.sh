@@ -88,9 +88,9 @@ need_module() {
 # host REQUEST…: have the harness do something to the machine from outside:
 #   unplug DISK | plug DISK | resize DISK BYTES | throttle DISK IOPS       DISK is disk0, disk1, …
 #   crawl DISK BYTES                                                       so many a second; 0 takes the limit away, but not from what waits
-#   cut none|all|random SEED [MILLISECONDS]     after that time the power of all volatile disks goes: they lose what was not
-#                                               flushed, or a part of it, or nothing, and then answer errors until
-#   power                                       it is back. In a phase that ends by `cut`, the guest goes too
+#   cut none|all|random SEED [MILLISECONDS] [DISK…]   after that time the power of all volatile disks goes, or of some: they lose what was
+#                                               not flushed, or a part of it, or nothing, and then answer errors until
+#   power [DISK…]                               it is back. In a phase that ends by `cut`, the guest goes with all disks, too
 # What it answers beside ok, such as the sectors that were kept and lost, is in $answered.
 host() {
 	local -

@@ -317,15 +317,16 @@ class Machine:
                     # What waits already goes on as slowly as it was to.
                     limits = {"iops-total": 0, "bps-total": int(bps)}
                     self.qmp("qom-set", path=f"/objects/{disk}-limit", property="limits", value=limits)
-                case ["cut", mode, seed, *after] if self.power:
-                    time.sleep(sum(map(int, after)) / 1000)
-                    said = self.power.ask(f"cut {mode} {seed}")
-                    self.write(f"{time.monotonic() - self.started:9.2f} | the power is cut, {mode} {seed}: {said}")
-                    if self.falls:
+                case ["cut", mode, seed, *rest] if self.power:
+                    after, names = sum(int(word) for word in rest if word.isdigit()), [word for word in rest if not word.isdigit()]
+                    time.sleep(after / 1000)
+                    said = self.power.ask(" ".join(["cut", mode, seed, *names]))
+                    self.write(f"{time.monotonic() - self.started:9.2f} | the power is cut, {mode} {seed} {names or ''}: {said}")
+                    if self.falls and not names:
                         raise Cut
                     return said
-                case ["power"] if self.power:
-                    return self.power.ask("power")
+                case ["power", *names] if self.power:
+                    return self.power.ask(" ".join(["power", *names]))
                 case _:
                     return "error unknown request: " + " ".join(words)
         except (RuntimeError, Late) as error:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 # A replica as the pool that is tested (tests/vm/lib/pool): its legs are on the disks, and its only volume is v1.
-# Every other time that it is opened its legs have to become equal before anything else is done; otherwise the load meets the rebuild.
+# Every other time that it is opened, or has all its legs again, these have to become equal before anything else is done; otherwise the load
+# meets the rebuild.
 
 quiet() { "$@" >/dev/null; }
 get() { storctl --json replica show v1 | jq -r ".replica$1"; }
@@ -24,17 +25,30 @@ pool_create() {
 start() { mdadm --examine "$1" | sed -n 's/ *Data Offset : \([0-9]*\) .*/\1/p'; }
 
 pool_open() {
+	quiet storctl replica assemble v1
+	[[ $(get '.legs[] | select(.device == null) | .slot') ]] || pool_whole
+}
+
+pool_is_whole() { get ' | .state == [] and .running.needed == 0'; }
+
+pool_return() {
+	# All of them may be there already.
+	[[ ! $(get '.legs[] | select(.device == null) | .slot') ]] || quiet storctl replica assemble v1
+	pool_whole
+}
+
+# pool_whole: all legs are there
+pool_whole() {
 	local opened
 	opened=$(</tmp/opened)
 	echo $((opened + 1)) >/tmp/opened
-	quiet storctl replica assemble v1
 	((opened % 2)) || pool_equal
 }
 
 # pool_equal: nobody writes to it, so that its legs become equal
 pool_equal() {
 	local end=$((SECONDS + 120)) leg sum first=
-	until [[ $(get ' | .state == [] and .running.needed == 0') == true ]]; do
+	until [[ $(pool_is_whole) == true ]]; do
 		((SECONDS < end)) || {
 			echo "the legs do not become equal: $(get "" | tr '\n' ' ')" >&2
 			return 1

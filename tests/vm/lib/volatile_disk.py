@@ -4,12 +4,14 @@ Disks with a volatile write cache, for power cuts: a block server (NBD) that sta
 
 Killing an emulator loses nothing that its image file was given, flushed or not. Here what a guest writes stays in this
 process, sector by sector, until the guest flushes. When the power is cut, none of it, all of it or a random part reaches the
-file: on all disks at one instant, because no request is served meanwhile. A disk that lies says that it has flushed, and has not.
+file: on all disks at one instant, because no request is served meanwhile, or on those that are named. A disk that lies says that it has
+flushed, and has not.
 
     python3 volatile_disk.py SOCKET NAME=IMAGE[,lying]…
 
-serves each image as the export NAME. Standard input takes `cut none|all|random SEED`, after which every request fails, and
-`power`, after which they are served again; each is answered with a line `ok KEPT LOST` (sectors). The end of the input ends it.
+serves each image as the export NAME. Standard input takes `cut none|all|random SEED [NAME…]`, after which every request fails, and
+`power [NAME…]`, after which they are served again; without a name it is for all. Each is answered with a line `ok KEPT LOST` (sectors). The end
+of the input ends it.
 """
 import ctypes
 import os
@@ -45,6 +47,7 @@ class Disk:
         self.file = os.open(path, os.O_RDWR)
         self.size = os.fstat(self.file).st_size
         self.lying = lying
+        self.powered = True
         self.cache = {}                                     # sector: its bytes
         self.random = random.Random(0)
 
@@ -148,17 +151,21 @@ class Server:
     def __init__(self, disks):
         self.disks = disks
         self.lock = threading.Lock()
-        self.powered = True
 
-    def cut(self, mode, seed):
+    def cut(self, mode, seed, *names):
+        counts = []
         with self.lock:
-            self.powered = False
-            counts = [disk.cut(mode, f"{seed}/{name}") for name, disk in sorted(self.disks.items())]
+            for name in sorted(names or self.disks):
+                disk = self.disks[name]
+                if disk.powered:
+                    disk.powered = False
+                    counts.append(disk.cut(mode, f"{seed}/{name}"))
         return sum(kept for kept, _ in counts), sum(lost for _, lost in counts)
 
-    def power(self):
+    def power(self, *names):
         with self.lock:
-            self.powered = True
+            for name in names or self.disks:
+                self.disks[name].powered = True
         return 0, 0
 
     def serve(self, link):
@@ -211,7 +218,7 @@ class Server:
         data = take(link, length) if kind == WRITE else None
         error, said = 0, b""
         with self.lock:
-            if not self.powered:
+            if not disk.powered:
                 error = EIO
             elif kind != FLUSH and not disk.valid(offset, length):
                 error = EINVAL
@@ -248,10 +255,10 @@ def main(path, *words):
     print("ready", flush=True)
     for line in sys.stdin:
         match line.split():
-            case ["cut", ("none" | "all" | "random") as mode, seed]:
-                counts = server.cut(mode, seed)
-            case ["power"]:
-                counts = server.power()
+            case ["cut", ("none" | "all" | "random") as mode, seed, *names] if disks.keys() >= set(names):
+                counts = server.cut(mode, seed, *names)
+            case ["power", *names] if disks.keys() >= set(names):
+                counts = server.power(*names)
             case _:
                 print(f"error unknown request: {line.strip()}", flush=True)
                 continue

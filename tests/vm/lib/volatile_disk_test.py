@@ -175,6 +175,15 @@ class Protocol(Folder):
         server.power()
         self.assertEqual(clients[0].ask(vd.READ, 1536, 512), pattern("a"))
         self.assertEqual(clients[1].ask(vd.READ, 1536, 512), pattern("\0"))
+        # One of them; when the others go it has gone.
+        self.assertEqual(clients[1].ask(vd.WRITE, 0, data=pattern("d")), 0)
+        self.assertEqual(server.cut("none", 1, "disk1"), (0, 1))
+        self.assertEqual(clients[0].ask(vd.WRITE, 0, data=pattern("d")), 0)
+        self.assertEqual(clients[1].ask(vd.READ, 0, 512), vd.EIO)
+        self.assertEqual(server.cut("all", 1), (1, 0))
+        server.power("disk1")
+        self.assertEqual(clients[0].ask(vd.READ, 0, 512), vd.EIO)
+        self.assertEqual(clients[1].ask(vd.READ, 0, 512), pattern("\0"))
 
     def test_unknown_export(self):
         client = Client(vd.Server({}), "disk0")
