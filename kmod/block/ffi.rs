@@ -5,8 +5,9 @@
 use kernel::bindings::{
     bio, blk_mq_tag_set, blk_plug, block_device, delayed_work, gendisk, gfp_t, lock_class_key, queue_limits,
     req_flag_bits___REQ_ALLOC_CACHE, req_flag_bits___REQ_FUA, req_flag_bits___REQ_META, req_flag_bits___REQ_NOUNMAP,
-    req_flag_bits___REQ_NOWAIT, req_flag_bits___REQ_POLLED, req_flag_bits___REQ_PREFLUSH, request_queue,
-    wait_queue_head, work_struct, workqueue_struct, ___GFP_DIRECT_RECLAIM_BIT, ___GFP_KSWAPD_RECLAIM_BIT,
+    req_flag_bits___REQ_NOWAIT, req_flag_bits___REQ_POLLED, req_flag_bits___REQ_PREFLUSH, req_flag_bits___REQ_SYNC,
+    request_queue, wait_queue_head, work_struct, workqueue_struct, ___GFP_DIRECT_RECLAIM_BIT,
+    ___GFP_KSWAPD_RECLAIM_BIT,
 };
 use kernel::ffi::{c_uint, c_void};
 
@@ -16,6 +17,7 @@ pub const GFP_NOIO: gfp_t = (1 << ___GFP_DIRECT_RECLAIM_BIT) | (1 << ___GFP_KSWA
 pub const REQ_OP_MASK: u32 = 0xff;
 pub const REQ_FUA: u32 = 1 << req_flag_bits___REQ_FUA;
 pub const REQ_META: u32 = 1 << req_flag_bits___REQ_META;
+pub const REQ_SYNC: u32 = 1 << req_flag_bits___REQ_SYNC;
 pub const REQ_PREFLUSH: u32 = 1 << req_flag_bits___REQ_PREFLUSH;
 /// What a clone must not inherit: the queue below may make us wait, nobody polls us, and the clone is not from a
 /// per-CPU cache. FUA and PREFLUSH come from the request, which the flush machinery has adjusted.
@@ -65,6 +67,12 @@ unsafe extern "C" {
     pub safe fn stor_cond_resched();
     pub fn stor_init_wait(head: *mut wait_queue_head);
     pub fn stor_wait(head: *mut wait_queue_head, done: unsafe extern "C" fn(*mut c_void) -> bool, data: *mut c_void);
+    pub fn stor_wait_for(
+        head: *mut wait_queue_head,
+        done: unsafe extern "C" fn(*mut c_void) -> bool,
+        data: *mut c_void,
+        milliseconds: u32,
+    ) -> bool;
     pub fn stor_wake(head: *mut wait_queue_head);
     pub fn stor_alloc_workqueue(name: *const kernel::ffi::c_char) -> *mut workqueue_struct;
     pub fn stor_init_delayed_work(work: *mut delayed_work, function: WorkFunction);

@@ -2,14 +2,20 @@
 
 //! I/O that an engine does by itself, and waits for: metadata, copies, zeros. Whoever ends it is the kernel's own code, so that
 //! nothing of the engine is left on a processor when it has been waited for.
+//!
+//! But for what may be [left behind](Held::all_unless), because a device does not answer and others do: that ends in [`ended`], which may still be
+//! returning when its effect is seen. Removing a module waits for tasks and interrupts that are in it.
 
+use super::wait::Wait;
 use super::{ffi, status::Status};
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use kernel::bindings;
 use kernel::error::{to_result, Error};
 use kernel::prelude::*;
-use kernel::types::Opaque;
+use kernel::sync::atomic::{ordering::Acquire, ordering::Full, ordering::Relaxed, Atomic};
+use kernel::sync::Arc;
+use kernel::types::{ForeignOwnable, Opaque};
 
 /// A device that the front keeps open for as long as the object exists that was made on it.
 ///
@@ -102,6 +108,8 @@ pub enum Piece<'a> {
     Write(Device, u64, &'a [u8]),
     /// So many sectors are to read as zeros.
     Zero(Device, u64, u64),
+    /// What has ended before is to be durable.
+    Flush(Device),
 }
 
 /// Bios for pieces that are under way at the same time, with a reserve of some.
@@ -142,31 +150,11 @@ impl Bios {
     }
 
     fn run<'a>(&self, flags: u32, pieces: &mut dyn Iterator<Item = Piece<'a>>) -> Result {
-        // Each ends after the one before it.
         let mut last: *mut bindings::bio = core::ptr::null_mut();
-        let mut result = Ok(());
-        for piece in pieces {
-            let chained = match piece {
-                Piece::Read(device, sector, into) => {
-                    let op = bindings::req_op_REQ_OP_READ | (flags & !ffi::REQ_FUA);
-                    // SAFETY: The memory is there for this call, and nobody else's.
-                    unsafe { self.chain(&mut last, op, device, sector, into.as_mut_ptr(), into.len()) }
-                }
-                Piece::Write(device, sector, from) => {
-                    let op = bindings::req_op_REQ_OP_WRITE | flags;
-                    // SAFETY: The memory is there for this call, and only read.
-                    unsafe { self.chain(&mut last, op, device, sector, from.as_ptr().cast_mut(), from.len()) }
-                }
-                // SAFETY: The device is open; it chains its bios to ours as we do.
-                Piece::Zero(device, sector, sectors) => to_result(unsafe {
-                    bindings::__blkdev_issue_zeroout(device.0.as_ptr(), sector, sectors, ffi::GFP_NOIO, &mut last, 0)
-                }),
-            };
-            if chained.is_err() {
-                result = chained;
-                break;
-            }
-        }
+        let mut pieces = pieces;
+        // SAFETY: The memory of the pieces is there for this call, which waits for all of them.
+        let add = |piece| unsafe { self.add(&mut last, flags, piece) };
+        let mut result = Iterator::try_for_each(&mut pieces, add);
         if !last.is_null() {
             // SAFETY: A bio that was not submitted; it is given back once.
             unsafe {
@@ -176,6 +164,35 @@ impl Bios {
             }
         }
         result
+    }
+
+    /// Makes a piece a bio that ends after `last`, which is sent off, and becomes it.
+    ///
+    /// # Safety
+    ///
+    /// The memory of the piece is there until the bio has ended, and nobody else's unless it is only read.
+    unsafe fn add(&self, last: &mut *mut bindings::bio, flags: u32, piece: Piece<'_>) -> Result {
+        match piece {
+            Piece::Read(device, sector, into) => {
+                let op = bindings::req_op_REQ_OP_READ | (flags & !ffi::REQ_FUA);
+                // SAFETY: By contract.
+                unsafe { self.chain(last, op, device, sector, into.as_mut_ptr(), into.len()) }
+            }
+            Piece::Write(device, sector, from) => {
+                let op = bindings::req_op_REQ_OP_WRITE | flags;
+                // SAFETY: By contract.
+                unsafe { self.chain(last, op, device, sector, from.as_ptr().cast_mut(), from.len()) }
+            }
+            // SAFETY: The device is open; it chains its bios to ours as we do.
+            Piece::Zero(device, sector, sectors) => to_result(unsafe {
+                bindings::__blkdev_issue_zeroout(device.0.as_ptr(), sector, sectors, ffi::GFP_NOIO, last, 0)
+            }),
+            Piece::Flush(device) => {
+                let op = bindings::req_op_REQ_OP_WRITE | ffi::REQ_PREFLUSH;
+                // SAFETY: It needs no memory.
+                unsafe { self.chain(last, op, device, 0, core::ptr::null_mut(), 0) }
+            }
+        }
     }
 
     /// Makes a bio that ends after `last`, which is sent off, and becomes it.
@@ -199,7 +216,9 @@ impl Bios {
                 return Err(ENOMEM);
             }
             (*bio).bi_iter.bi_sector = sector;
-            bindings::bio_add_virt_nofail(bio, memory.cast(), bytes as u32);
+            if bytes > 0 {
+                bindings::bio_add_virt_nofail(bio, memory.cast(), bytes as u32);
+            }
             if !last.is_null() {
                 bindings::bio_chain(*last, bio);
                 bindings::submit_bio(*last);
@@ -214,6 +233,112 @@ impl Drop for Bios {
     fn drop(&mut self) {
         // SAFETY: Initialised by the type invariant; all bios are back.
         unsafe { bindings::bioset_exit(self.0.get()) };
+    }
+}
+
+/// Memory, and I/O with it that may be left behind.
+///
+/// # Invariants
+///
+/// While I/O is under way ([`Ended::is_over`]) nobody has the memory.
+pub struct Held<M> {
+    bios: Bios,
+    ended: Arc<Ended>,
+    memory: M,
+}
+
+/// Whether I/O has ended.
+struct Ended {
+    wait: Wait,
+    /// How: a `blk_status_t`, or [`UNDER_WAY`].
+    status: Atomic<i32>,
+}
+
+const UNDER_WAY: i32 = -1;
+/// Milliseconds between two looks whether it is still to be waited for.
+const PATIENCE: u32 = 100;
+
+impl Ended {
+    fn is_over(&self) -> bool {
+        self.status.load(Acquire) != UNDER_WAY
+    }
+}
+
+/// The last bio of some has ended, and with it all of them.
+///
+/// # Safety
+///
+/// Called by the kernel for a bio whose private data is an `Arc<Ended>`.
+unsafe extern "C" fn ended(bio: *mut bindings::bio) {
+    // SAFETY: By contract; both are given back once.
+    let (ended, status) = unsafe {
+        let ended = Arc::<Ended>::from_foreign((*bio).bi_private);
+        let status = i32::from((*bio).bi_status);
+        bindings::bio_put(bio);
+        (ended, status)
+    };
+    ended.status.xchg(status, Full);
+    ended.wait.wake();
+}
+
+impl<M> Held<M> {
+    pub fn new(memory: M) -> Result<Self> {
+        let ended = Arc::new(Ended { wait: Wait::new()?, status: Atomic::new(0) }, GFP_KERNEL)?;
+        // INVARIANT: Nothing is under way.
+        Ok(Self { bios: Bios::new()?, ended, memory })
+    }
+
+    /// EBUSY if I/O with it was left behind.
+    pub fn memory(&mut self) -> Result<&mut M> {
+        if self.ended.is_over() {
+            Ok(&mut self.memory)
+        } else {
+            Err(EBUSY)
+        }
+    }
+
+    /// Does all pieces that `tell` tells of, in any order, and waits for them; what is written is durable then, if it is to be. The first error of
+    /// any. Whenever `unless` says so they are waited for no longer: ETIMEDOUT, and the memory is theirs until they have ended.
+    pub fn all_unless(
+        &mut self,
+        durable: bool,
+        unless: &dyn Fn() -> bool,
+        tell: impl for<'a> FnOnce(&'a mut M, &mut dyn FnMut(Piece<'a>) -> Result) -> Result,
+    ) -> Result {
+        if !self.ended.is_over() {
+            return Err(EBUSY);
+        }
+        let flags = if durable { ffi::REQ_META | ffi::REQ_FUA } else { 0 };
+        let mut last: *mut bindings::bio = core::ptr::null_mut();
+        let bios = &self.bios;
+        // SAFETY: The memory is ours, and nobody else's until all has ended.
+        let told = tell(&mut self.memory, &mut |piece| unsafe { bios.add(&mut last, flags, piece) });
+        if last.is_null() {
+            return told;
+        }
+        self.ended.status.store(UNDER_WAY, Relaxed);
+        // SAFETY: A bio that was not submitted, which has what it needs to end.
+        unsafe {
+            (*last).bi_private = self.ended.clone().into_foreign();
+            (*last).bi_end_io = Some(ended);
+            (*last).bi_opf |= ffi::REQ_SYNC;
+            bindings::submit_bio(last);
+        }
+        while !self.ended.wait.until_for(PATIENCE, || self.ended.is_over()) {
+            if unless() {
+                return Err(ETIMEDOUT);
+            }
+        }
+        let status = self.ended.status.load(Acquire);
+        // SAFETY: Always safe; unknown values give EIO.
+        told.and(to_result(unsafe { bindings::blk_status_to_errno(status as u8) }))
+    }
+}
+
+impl<M> Drop for Held<M> {
+    fn drop(&mut self) {
+        // The memory goes after this.
+        self.ended.wait.until(|| self.ended.is_over());
     }
 }
 

@@ -157,6 +157,11 @@ void stor_wait(struct wait_queue_head *head, bool (*done)(void *), void *data)
 	wait_event(*head, done(data));
 }
 
+bool stor_wait_for(struct wait_queue_head *head, bool (*done)(void *), void *data, unsigned int milliseconds)
+{
+	return wait_event_timeout(*head, done(data), msecs_to_jiffies(milliseconds)) > 0;
+}
+
 void stor_wake(struct wait_queue_head *head)
 {
 	wake_up_all(head);

@@ -35,6 +35,7 @@ unsigned int stor_cpu_ids(void);
 void stor_cond_resched(void);
 void stor_init_wait(struct wait_queue_head *head);
 void stor_wait(struct wait_queue_head *head, bool (*done)(void *), void *data);
+bool stor_wait_for(struct wait_queue_head *head, bool (*done)(void *), void *data, unsigned int milliseconds);
 void stor_wake(struct wait_queue_head *head);
 struct workqueue_struct *stor_alloc_workqueue(const char *name);
 void stor_init_delayed_work(struct delayed_work *work, work_func_t func);

@@ -27,6 +27,14 @@ unsafe impl Send for Wait {}
 // SAFETY: As above.
 unsafe impl Sync for Wait {}
 
+/// # Safety
+///
+/// `done` points to an `F` that is there for the call.
+unsafe extern "C" fn call<F: Fn() -> bool>(done: *mut c_void) -> bool {
+    // SAFETY: By contract.
+    unsafe { (*done.cast::<F>())() }
+}
+
 impl Wait {
     pub fn new() -> Result<Self> {
         let inner = KBox::new(Inner { head: Opaque::uninit(), waiting: Atomic::new(0) }, GFP_KERNEL)?;
@@ -37,18 +45,21 @@ impl Wait {
 
     /// Waits until `done` says so. It must not sleep.
     pub fn until<F: Fn() -> bool>(&self, done: F) {
-        /// # Safety
-        ///
-        /// `done` points to an `F` that is there for the call.
-        unsafe extern "C" fn call<F: Fn() -> bool>(done: *mut c_void) -> bool {
-            // SAFETY: By contract: it is the closure below, which outlives the wait.
-            unsafe { (*done.cast::<F>())() }
-        }
         // The order of this and of what `done` looks at is that of `wake`'s caller and `wake`.
         self.0.waiting.fetch_add(1, Full);
         // SAFETY: Initialised by the type invariant; `done` outlives the call.
         unsafe { ffi::stor_wait(self.0.head.get(), call::<F>, (&raw const done).cast_mut().cast()) };
         self.0.waiting.fetch_sub(1, Full);
+    }
+
+    /// The same, but for so many milliseconds at most; whether it is done.
+    pub fn until_for<F: Fn() -> bool>(&self, milliseconds: u32, done: F) -> bool {
+        self.0.waiting.fetch_add(1, Full);
+        let data = (&raw const done).cast_mut().cast();
+        // SAFETY: As in `until`.
+        let is_done = unsafe { ffi::stor_wait_for(self.0.head.get(), call::<F>, data, milliseconds) };
+        self.0.waiting.fetch_sub(1, Full);
+        is_done
     }
 
     /// Has all that wait look again. What they look at was changed by a fully ordered operation before. Any context.

@@ -54,6 +54,11 @@ impl Epoch {
         }
     }
 
+    /// Whether nobody is there.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.slots.iter().flat_map(|slot| slot.0.iter()).all(|count| count.load(Relaxed) == 0)
+    }
+
     /// Waits for all who entered before. One task at a time. May sleep for as long as the devices take.
     pub(super) fn wait(&self, wait: &Wait) {
         // Twice: somebody may have taken the token of a period and entered only after that period was waited for.

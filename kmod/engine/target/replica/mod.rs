@@ -18,7 +18,8 @@
 //! # Locks, outermost first
 //!
 //! 1. the desk: what the worker writes from. Only one task works at a time: the worker, `load` and `close`, or who verifies.
-//! 2. the state. Not held across I/O.
+//! 2. what is left of desks on legs that do not answer.
+//! 3. the state. Not held across I/O.
 //!
 //! The I/O path takes none.
 
@@ -58,7 +59,7 @@ use state::State;
 use view::{Fate, View};
 use watch::{Watch, Watched};
 use words::SharedWords;
-use worker::{Desk, Keep, MILLISECOND};
+use worker::{Desk, Keep, Memory, MILLISECOND};
 use zerocopy::FromBytes;
 
 /// Of a token of a piece that is written: the epoch's token.
@@ -126,6 +127,8 @@ struct Shared {
     held: DeferredStack,
     listener: Listener,
     desk: Pin<KBox<Mutex<Desk>>>,
+    /// Desks of which legs that do not answer still have something.
+    left: Pin<KBox<Mutex<KVec<Desk>>>>,
     state: Pin<KBox<Mutex<State>>>,
     watched: Pin<KBox<Mutex<Watched>>>,
 }
@@ -189,7 +192,7 @@ impl Shared {
         }
         let mut lowers = KVec::new();
         lowers.extend_from_slice(config.lowers, GFP_KERNEL)?;
-        let desk = Desk::new(&geometry)?;
+        let desk = Desk::new(Memory::new(&geometry)?)?;
         Ok(Self {
             lowers,
             legs,
@@ -231,6 +234,7 @@ impl Shared {
             held: DeferredStack::default(),
             listener: config.listener,
             desk: KBox::pin_init(new_mutex!(desk, "stor_replica_desk"), GFP_KERNEL)?,
+            left: KBox::pin_init(new_mutex!(KVec::new(), "stor_replica_left"), GFP_KERNEL)?,
             state: KBox::pin_init(new_mutex!(State::new()?, "stor_replica"), GFP_KERNEL)?,
             watched: KBox::pin_init(new_mutex!(Watched::new()?, "stor_replica_watch"), GFP_KERNEL)?,
         })

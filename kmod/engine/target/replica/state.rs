@@ -503,7 +503,7 @@ impl Pages {
         Ok(Self { frames, numbers: KVVec::with_capacity(count, GFP_KERNEL)? })
     }
 
-    fn copy<'a>(&mut self, pages: impl Iterator<Item = (usize, &'a crate::pure::md::Page)>) {
+    pub(super) fn copy<'a>(&mut self, pages: impl Iterator<Item = (usize, &'a crate::pure::md::Page)>) {
         self.numbers.clear();
         for ((number, page), frame) in pages.zip(self.frames.iter_mut()) {
             frame.copy_from_slice(page);

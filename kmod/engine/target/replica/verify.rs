@@ -3,7 +3,7 @@
 //! Compares what the legs have, and mends where they differ. A range that is compared is taken ([`super::range`]), so nobody writes there
 //! meanwhile; and what has all data has to be equal there, whatever the bitmap says.
 
-use super::worker::{parts, Desk, COPIES, COPY};
+use super::worker::{parts, read_parts, Desk, COPIES, COPY};
 use super::Shared;
 use crate::abi::errno;
 use crate::abi::uapi::{self, stor_replica_range, stor_replica_verify};
@@ -85,6 +85,7 @@ impl Shared {
         if !self.ranges.lock(window.sector, window.sectors) {
             return Err(EAGAIN);
         }
+        self.clear(&mut desk);
         let compared = self.compare(&mut desk, window, sources, repair, from);
         self.unlock(window.sector, window.sectors);
         compared
@@ -127,10 +128,7 @@ impl Shared {
 
     fn read_window(&self, desk: &mut Desk, window: &Window, lower: u32) -> Result {
         let (device, at) = self.place(lower, window.sector).ok_or(EIO)?;
-        let pieces = desk.buffers.iter_mut().zip(parts(at, window.sectors));
-        let read = desk.bios.all(&mut pieces.filter_map(|(buffer, (at, sectors))| {
-            buffer.get_mut(..(sectors as usize).wrapping_mul(512)).map(|into| Piece::Read(device, at, into))
-        }));
+        let read = read_parts(desk, device, at, window.sectors, &|| self.has_failed(lower));
         if let (Err(_), Some(count)) = (&read, self.count(lower)) {
             count.read_errors.add(1, Relaxed);
         }
@@ -142,10 +140,15 @@ impl Shared {
         let (device, at) = self.place(lower, window.sector).ok_or(EIO)?;
         let bit = 1_u16.checked_shl(lower).ok_or(EIO)?;
         let mut differs = differs.iter_mut();
-        for (buffer, (at, sectors)) in desk.buffers.iter().zip(parts(at, window.sectors)) {
+        for (number, (at, sectors)) in parts(at, window.sectors).enumerate() {
             let bytes = (sectors as usize).wrapping_mul(512);
-            let (Some(own), Some(other)) = (buffer.get(..bytes), desk.there.get_mut(..bytes)) else { return Err(EIO) };
-            if device.read(at, other).is_err() {
+            let read = desk.all_unless(false, &|| self.has_failed(lower), |memory, tell| {
+                tell(Piece::Read(device, at, memory.there.get_mut(..bytes).ok_or(EIO)?))
+            });
+            let memory = desk.memory().map_err(|_| EAGAIN)?;
+            let own = memory.buffers.get(number).and_then(|buffer| buffer.get(..bytes)).ok_or(EIO)?;
+            let other = memory.there.get(..bytes).ok_or(EIO)?;
+            if read.is_err() {
                 if let Some(count) = self.count(lower) {
                     count.read_errors.add(1, Relaxed);
                 }
@@ -163,7 +166,14 @@ impl Shared {
 
     /// Writes those blocks of the buffers that are to be everywhere: because somebody says so, or most of the `legs` have them so, of which
     /// those in `read` could be read.
-    fn mend(&self, desk: &Desk, window: &mut Window, (read, legs): (u32, u32), wanted: bool, differs: &[u16; BLOCKS]) {
+    fn mend(
+        &self,
+        desk: &mut Desk,
+        window: &mut Window,
+        (read, legs): (u32, u32),
+        wanted: bool,
+        differs: &[u16; BLOCKS],
+    ) {
         for (number, lowers) in differs.iter().enumerate() {
             let majority = (read & !u32::from(*lowers)).count_ones() * 2 > legs;
             let bit = 1_u64.wrapping_shl(number as u32);
@@ -182,14 +192,16 @@ impl Shared {
         }
     }
 
-    fn write_block(&self, desk: &Desk, window: &Window, number: usize, lower: u32) -> Result {
+    fn write_block(&self, desk: &mut Desk, window: &Window, number: usize, lower: u32) -> Result {
         let begin = (number as u64).wrapping_mul(BLOCK);
         let sectors = window.sectors.saturating_sub(begin).min(BLOCK);
-        let buffer = desk.buffers.get((begin / COPY) as usize).ok_or(EIO)?;
         let at = ((begin % COPY) as usize).wrapping_mul(512);
-        let from = buffer.get(at..at.wrapping_add((sectors as usize).wrapping_mul(512))).ok_or(EIO)?;
         let (device, sector) = self.place(lower, window.sector.wrapping_add(begin)).ok_or(EIO)?;
-        desk.bios.all(&mut core::iter::once(Piece::Write(device, sector, from)))
+        desk.all_unless(false, &|| self.has_failed(lower), |memory, tell| {
+            let buffer = memory.buffers.get((begin / COPY) as usize).ok_or(EIO)?;
+            let from = buffer.get(at..at.wrapping_add((sectors as usize).wrapping_mul(512))).ok_or(EIO)?;
+            tell(Piece::Write(device, sector, from))
+        })
     }
 
     /// Adds the ranges of a window that differ, with the slots of the legs, to what is told.

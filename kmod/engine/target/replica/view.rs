@@ -76,6 +76,11 @@ impl Look {
         (self.word >> SLOTS & LEG_OR_NOBODY) as u32
     }
 
+    /// Whether a leg has failed, and is not waited for.
+    pub(super) fn has_failed(self, lower: u32) -> bool {
+        self.failing & 1_u32.wrapping_shl(lower) != 0
+    }
+
     #[inline]
     pub(super) fn is_open(self) -> bool {
         self.word & OPEN != 0

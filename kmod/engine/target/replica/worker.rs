@@ -10,7 +10,7 @@ use crate::abi::uapi;
 use crate::block::clock;
 use crate::block::cpu;
 use crate::block::deferred::{Deferred, DeferredList};
-use crate::block::io::{Bios, Device, Piece};
+use crate::block::io::{Device, Held, Piece};
 use crate::block::noio::NoIo;
 use crate::block::status::Status;
 use crate::block::workqueue::{Job, Run};
@@ -57,9 +57,11 @@ impl Run for Keep {
     }
 }
 
-/// What it writes from.
-pub(super) struct Desk {
-    pub(super) bios: Bios,
+/// What it writes from. If a leg does not answer and is given up, the desk is left to it, and there is a new one.
+pub(super) type Desk = Held<Memory>;
+
+/// What is on a desk.
+pub(super) struct Memory {
     page: Frame,
     pages: Pages,
     pub(super) buffers: KVec<KVec<u8>>,
@@ -67,7 +69,7 @@ pub(super) struct Desk {
     pub(super) there: KVec<u8>,
 }
 
-impl Desk {
+impl Memory {
     pub(super) fn new(geometry: &Geometry) -> Result<Self> {
         let bytes = (COPY as usize).wrapping_mul(512);
         let mut buffers = KVec::with_capacity(COPIES, GFP_KERNEL)?;
@@ -75,7 +77,7 @@ impl Desk {
             buffers.push(KVec::from_elem(0, bytes, GFP_KERNEL)?, GFP_KERNEL)?;
         }
         let there = KVec::from_elem(0, bytes, GFP_KERNEL)?;
-        Ok(Self { bios: Bios::new()?, page: frame()?, pages: Pages::new(geometry.pages())?, buffers, there })
+        Ok(Self { page: frame()?, pages: Pages::new(geometry.pages())?, buffers, there })
     }
 }
 
@@ -115,19 +117,54 @@ impl Shared {
             keeper.idle();
         }
         self.steps(&mut desk);
-        let mut state = self.state.lock();
-        state.keeper = None;
-        state.members.clear();
-        state.publish(self);
+        {
+            let mut state = self.state.lock();
+            state.keeper = None;
+            state.members.clear();
+            state.publish(self);
+        }
+        // What is left of I/O that nobody waited for has to end before the devices go.
+        drop(core::mem::take(&mut *self.left.lock()));
+    }
+
+    /// Whether nobody waits for a leg any more.
+    pub(super) fn has_failed(&self, lower: u32) -> bool {
+        self.view.look().has_failed(lower)
+    }
+
+    /// Sees to it that the desk can be used: if a leg still has it, it gets to keep it. Afterwards the pages are those that are to be written.
+    pub(super) fn clear(&self, desk: &mut Desk) {
+        if desk.memory().is_ok() {
+            return;
+        }
+        let mut left = self.left.lock();
+        left.retain(|desk| desk.memory().is_err());
+        loop {
+            let new = left
+                .reserve(1, GFP_KERNEL)
+                .map_err(Error::from)
+                .and_then(|()| Memory::new(&self.geometry))
+                .and_then(Desk::new);
+            if let Ok(new) = new {
+                let _ = left.push(core::mem::replace(desk, new), GFP_KERNEL);
+                break;
+            }
+            // There is no memory just now.
+            self.wait.until_for(100, || false);
+        }
+        if let (Ok(memory), Some(keeper)) = (desk.memory(), &self.state.lock().keeper) {
+            memory.pages.copy(keeper.intent.writing());
+        }
     }
 
     /// All steps that there are now.
     fn steps(&self, desk: &mut Desk) {
         loop {
+            self.clear(desk);
             let step = {
                 let mut state = self.state.lock();
                 state.hear(self);
-                state.begin(self, &mut desk.pages)
+                desk.memory().ok().and_then(|memory| state.begin(self, &mut memory.pages))
             };
             let Some(step) = step else { return };
             let ok = self.execute(step, desk);
@@ -139,12 +176,13 @@ impl Shared {
     pub(super) fn work(&self, watch: &Job<Watch>) -> Option<u32> {
         let mut desk = self.desk.lock();
         loop {
+            self.clear(&mut desk);
             let (mut again, mut over) = (DeferredList::new(), DeferredList::new());
             let step = {
                 let mut state = self.state.lock();
                 state.hear(self);
                 self.serve(&mut state, &mut again, &mut over);
-                state.begin(self, &mut desk.pages)
+                desk.memory().ok().and_then(|memory| state.begin(self, &mut memory.pages))
             };
             // Not under the lock: the devices may make us wait.
             over.end(Status::IOERR);
@@ -181,7 +219,8 @@ impl Shared {
         let now = clock::now();
         let mut next = u64::MAX;
         if keeper.is_open() {
-            if state.idle_at == 0 || self.active.xchg(0, Full) != 0 {
+            // What is under way is waited for before the legs are said to be in sync, and it may be for a leg that does not answer.
+            if state.idle_at == 0 || self.active.xchg(0, Full) != 0 || !self.epoch.is_quiet() {
                 state.idle_at = now.saturating_add(IDLE);
             } else if state.idle_at <= now {
                 state.idle_at = 0;
@@ -284,37 +323,37 @@ impl Shared {
                 Ok(()) => ok = ok.with(Set::one(place)),
                 Err(_) => self.state.lock().missed(self, place),
             }
+            self.clear(desk);
         }
         ok
     }
 
     fn execute_on(&self, step: Step, place: usize, desk: &mut Desk) -> Result {
-        let Desk { bios, page, pages, .. } = desk;
+        let (lower, device, block, bitmap) = {
+            let mut state = self.state.lock();
+            let (lower, member) = state.member_at(place).ok_or(EIO)?;
+            (lower, member.device, member.block as usize, member.bitmap)
+        };
+        let unless = || self.has_failed(lower);
         match step {
             Step::Drain => Ok(()),
-            Step::Flush(_) => {
-                let device = self.state.lock().member_at(place).ok_or(EIO)?.1.device;
-                device.flush()
-            }
+            Step::Flush(_) => desk.all_unless(true, &unless, |_, tell| tell(Piece::Flush(device))),
             Step::Record(_) | Step::Superblock(_) => {
-                let at = self.state.lock().write(step, place, page)?;
-                bios.all_durable(&mut core::iter::once(Piece::Write(at.device, at.sector, &page[..])))?;
+                let at = self.state.lock().write(step, place, &mut desk.memory()?.page)?;
+                desk.all_unless(true, &unless, |memory, tell| {
+                    tell(Piece::Write(at.device, at.sector, &memory.page[..]))
+                })?;
                 if let Step::Record(_) = step {
                     self.state.lock().recorded(place);
                 }
                 Ok(())
             }
-            Step::Pages(_) => {
-                let (device, block, bitmap) = {
-                    let mut state = self.state.lock();
-                    let (_, member) = state.member_at(place).ok_or(EIO)?;
-                    (member.device, member.block as usize, member.bitmap)
-                };
-                bios.all_durable(&mut pages.iter().filter_map(|(number, frame)| {
-                    let bytes = frame.get(..self.geometry.page_bytes(number, block))?;
-                    Some(Piece::Write(device, super::member::page_at(bitmap, number), bytes))
-                }))
-            }
+            Step::Pages(_) => desk.all_unless(true, &unless, |memory, tell| {
+                memory.pages.iter().try_for_each(|(number, frame)| {
+                    let bytes = frame.get(..self.geometry.page_bytes(number, block)).ok_or(EIO)?;
+                    tell(Piece::Write(device, super::member::page_at(bitmap, number), bytes))
+                })
+            }),
         }
     }
 
@@ -474,10 +513,8 @@ impl Shared {
         while let (true, Some(lower)) = (read.is_err(), self.choose(sources, sector)) {
             sources &= !1_u32.wrapping_shl(lower);
             let (device, at) = self.place(lower, sector).ok_or(EIO)?;
-            let parts = desk.buffers.iter_mut().zip(parts(at, sectors));
-            read = desk.bios.all(&mut parts.filter_map(|(buffer, (at, sectors))| {
-                buffer.get_mut(..(sectors as usize).wrapping_mul(512)).map(|into| Piece::Read(device, at, into))
-            }));
+            self.clear(desk);
+            read = read_parts(desk, device, at, sectors, &|| self.has_failed(lower));
             if let (Err(_), Some(count)) = (&read, self.count(lower)) {
                 count.read_errors.add(1, Relaxed);
             }
@@ -486,12 +523,16 @@ impl Shared {
         let mut whole = true;
         for lower in (0..u32::BITS).filter(|lower| targets & (1 << lower) != 0) {
             let (device, at) = self.place(lower, sector).ok_or(EIO)?;
-            if write_parts(desk, device, at, sectors).is_err() {
+            if let Err(error) = write_parts(desk, device, at, sectors, &|| self.has_failed(lower)) {
                 if let Some(count) = self.count(lower) {
                     count.write_errors.add(1, Relaxed);
                 }
                 whole = false;
                 self.fail(lower);
+                // It still has what others were to get.
+                if error == ETIMEDOUT {
+                    break;
+                }
             }
         }
         Ok(whole)
@@ -518,24 +559,57 @@ pub(super) fn parts(sector: u64, sectors: u64) -> impl Iterator<Item = (u64, u64
     })
 }
 
+/// Reads into the buffers.
+pub(super) fn read_parts(
+    desk: &mut Desk,
+    device: Device,
+    sector: u64,
+    sectors: u64,
+    unless: &dyn Fn() -> bool,
+) -> Result {
+    desk.all_unless(false, unless, |memory, tell| {
+        memory.buffers.iter_mut().zip(parts(sector, sectors)).try_for_each(|(buffer, (at, sectors))| {
+            let into = buffer.get_mut(..(sectors as usize).wrapping_mul(512)).ok_or(EIO)?;
+            tell(Piece::Read(device, at, into))
+        })
+    })
+}
+
 /// Writes what the buffers have. Zeros are not written where there are zeros already, and elsewhere the leg may give up the space, so that
 /// a thin leg stays thin.
-fn write_parts(desk: &mut Desk, device: Device, sector: u64, sectors: u64) -> Result {
-    let Desk { bios, buffers, there, .. } = desk;
+fn write_parts(desk: &mut Desk, device: Device, sector: u64, sectors: u64, unless: &dyn Fn() -> bool) -> Result {
+    let bytes = |sectors: u64| (sectors as usize).wrapping_mul(512);
+    let zeros = |bytes: &[u8]| bytes.iter().all(|&byte| byte == 0);
     let mut needed = [true; COPIES];
-    for ((buffer, (at, sectors)), needed) in buffers.iter().zip(parts(sector, sectors)).zip(needed.iter_mut()) {
-        let bytes = (sectors as usize).wrapping_mul(512);
-        let (Some(from), Some(into)) = (buffer.get(..bytes), there.get_mut(..bytes)) else { return Err(EIO) };
-        if from.iter().all(|&byte| byte == 0) {
-            *needed = false;
-            // A leg that cannot read it is written to.
-            if device.read(at, into).is_err() || into.iter().any(|&byte| byte != 0) {
-                device.zero_out(at, sectors)?;
+    for (number, (at, sectors)) in parts(sector, sectors).enumerate() {
+        let (memory, size) = (desk.memory()?, bytes(sectors));
+        let (Some(buffer), Some(needed)) = (memory.buffers.get(number), needed.get_mut(number)) else {
+            return Err(EIO);
+        };
+        if !zeros(buffer.get(..size).ok_or(EIO)?) {
+            continue;
+        }
+        let read = desk.all_unless(false, unless, |memory, tell| {
+            tell(Piece::Read(device, at, memory.there.get_mut(..size).ok_or(EIO)?))
+        });
+        *needed = match read {
+            Ok(()) => !zeros(desk.memory()?.there.get(..size).ok_or(EIO)?),
+            Err(error) if error == ETIMEDOUT => return Err(error),
+            // What cannot be read is written to.
+            Err(_) => true,
+        };
+        if *needed {
+            match desk.all_unless(false, unless, |_, tell| tell(Piece::Zero(device, at, sectors))) {
+                Err(error) if error == ETIMEDOUT => return Err(error),
+                // Without a command for that they are written.
+                zeroed => *needed = zeroed.is_err(),
             }
         }
     }
-    let parts = buffers.iter().zip(parts(sector, sectors)).zip(needed).filter(|(_, needed)| *needed);
-    bios.all(&mut parts.filter_map(|((buffer, (at, sectors)), _)| {
-        buffer.get(..(sectors as usize).wrapping_mul(512)).map(|from| Piece::Write(device, at, from))
-    }))
+    desk.all_unless(false, unless, |memory, tell| {
+        let all = memory.buffers.iter().zip(parts(sector, sectors)).zip(needed);
+        all.filter(|(_, needed)| *needed).try_for_each(|((buffer, (at, sectors)), _)| {
+            tell(Piece::Write(device, at, buffer.get(..bytes(sectors)).ok_or(EIO)?))
+        })
+    })
 }
