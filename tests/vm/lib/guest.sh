@@ -91,6 +91,9 @@ need_module() {
 #   cut none|all|random SEED [MILLISECONDS]     after that time the power of all volatile disks goes: they lose what was not
 #                                               flushed, or a part of it, or nothing, and then answer errors until
 #   power                                       it is back. In a phase that ends by `cut`, the guest goes too
+#   peer kill | peer boot                       the second guest's power goes, its disks keep what they got; it boots on them
+#   link cut [in|out]                           frames between the two guests are lost, all or those that come in here or go out
+#   link heal                                   they are not
 # What it answers beside ok, such as the sectors that were kept and lost, is in $answered.
 host() {
 	local -
@@ -100,6 +103,23 @@ host() {
 	[[ $answered == ok* ]] || fail "host $*: $answered"
 	answered=${answered#ok}
 }
+
+# peer COMMAND…: run it in the second guest, with guest.sh and the files in $peer_files; its output and status are this one's.
+# The command line is evaluated there if it is one word. What runs there in the background goes on until the peer's end.
+peer() {
+	local - file said status out err text=""
+	set +x
+	for file in "${peer_files[@]}"; do text+=". $file; "; done
+	if (($# == 1)); then text+=$1; else text+=$(printf '%q ' "$@"); fi
+	[[ $text != *$'\n'* ]] || fail "a command of the peer has one line: $text"
+	echo "host peer run $text" >&3
+	read -r said status out err <&3
+	[[ $said == ok ]] || fail "peer $*: $said $status $out $err"
+	base64 -d <<<"${out#=}"
+	base64 -d <<<"${err#=}" >&2
+	return "$status"
+}
+peer_files=()
 
 # --- checks
 

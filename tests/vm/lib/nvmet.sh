@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# NVMe over TCP between two guests, for the commands of both: . /stor/tests/vm/lib/nvmet.sh
+
+nvmet=/sys/kernel/config/nvmet
+
+# offer NAME DEVICE…: the other guest can connect to a subsystem of that name, with these as its namespaces 1, 2, …
+offer() {
+	local name=$1 device space n=0
+	modprobe nvmet-tcp
+	[[ -d $nvmet ]] || mount -t configfs configfs /sys/kernel/config
+	mkdir "$nvmet/subsystems/$name"
+	echo 1 >"$nvmet/subsystems/$name/attr_allow_any_host"
+	for device in "${@:2}"; do
+		space=$nvmet/subsystems/$name/namespaces/$((++n))
+		mkdir "$space"
+		echo "$device" >"$space/device_path"
+		# The same after each boot, or it is taken for another namespace.
+		printf '%032x' $n | sed 's/\(.\{8\}\)\(....\)\(....\)\(....\)/\1-\2-\3-\4-/' >"$space/device_uuid"
+		[[ ! -e $space/resv_enable ]] || echo 1 >"$space/resv_enable"
+		echo 1 >"$space/enable"
+	done
+	if [[ ! -d $nvmet/ports/1 ]]; then
+		mkdir $nvmet/ports/1
+		echo tcp >$nvmet/ports/1/addr_trtype
+		echo ipv4 >$nvmet/ports/1/addr_adrfam
+		echo "${STOR_ADDRESS%/*}" >$nvmet/ports/1/addr_traddr
+		echo 4420 >$nvmet/ports/1/addr_trsvcid
+	fi
+	ln -s "$nvmet/subsystems/$name" "$nvmet/ports/1/subsystems/$name"
+}
+
+# withdraw NAME: it is no longer there
+withdraw() {
+	rm "$nvmet/ports/1/subsystems/$1"
+	rmdir "$nvmet/subsystems/$1/namespaces"/* "$nvmet/subsystems/$1"
+	rmdir $nvmet/ports/1 2>/dev/null || true
+}
+
+# reach NAME ADDRESS: connect to it; what it does not answer fails in seconds, and the connection is tried anew for ten minutes
+reach() {
+	modprobe nvme-tcp
+	nvme connect -t tcp -a "$2" -s 4420 -n "$1" --hostid="$(host_id)" --hostnqn="nqn.2014-08.org.nvmexpress:uuid:$(host_id)" \
+		--keep-alive-tmo=2 --fast_io_fail_tmo=1 --reconnect-delay=1 --ctrl-loss-tmo=600
+	eventually reached "$1"
+}
+reached() { [[ -b $(far "$1" 1) ]]; }
+host_id() { sed 's/\(.\{8\}\)\(....\)\(....\)\(....\)/\1-\2-\3-\4-/' /etc/machine-id; }
+
+# far NAME N: the node here of a namespace of a subsystem
+far() {
+	local dir
+	# The one that has all paths, and no path.
+	for dir in /sys/block/nvme[0-9]n"$2" /sys/block/nvme[0-9][0-9]n"$2"; do
+		! grep -qsx "$1" "$dir/device/subsysnqn" || echo "/dev/${dir##*/}"
+	done
+}
