@@ -104,8 +104,8 @@ host() {
 	answered=${answered#ok}
 }
 
-# peer COMMAND…: run it in the second guest, with guest.sh and the files in $peer_files; its output and status are this one's.
-# The command line is evaluated there if it is one word. What runs there in the background goes on until the peer's end.
+# peer COMMAND…: run it in the second guest, where it has guest.sh at hand; its output and status are this one's. One word is
+# evaluated there as a line of shell. What it leaves in the background goes on until the peer ends.
 peer() {
 	local - file said status out err text=""
 	set +x
@@ -119,6 +119,8 @@ peer() {
 	base64 -d <<<"${err#=}" >&2
 	return "$status"
 }
+# peer_has FILE…: the peer's commands have the functions of these at hand, too
+peer_has() { peer_files=("$@"); }
 peer_files=()
 
 # --- checks

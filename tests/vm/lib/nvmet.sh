@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# NVMe over TCP between two guests, for the commands of both: . /stor/tests/vm/lib/nvmet.sh
+# NVMe over TCP between two guests; the peer's commands have this file, too: . /stor/tests/vm/lib/stor.sh and replica.sh first
 
+peer_has /stor/tests/vm/lib/{stor,replica,nvmet}.sh
 nvmet=/sys/kernel/config/nvmet
 
 # offer NAME DEVICE…: the other guest can connect to a subsystem of that name, with these as its namespaces 1, 2, …
