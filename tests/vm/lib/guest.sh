@@ -59,12 +59,14 @@ finish() {
 trap finish EXIT
 # on_error COMMAND STATUS: remember the line of the scenario that failed
 on_error() {
-	local - status=$2 frame
+	local - status=$2 frame command=$1
 	set +x
 	((BASH_SUBSHELL == 0)) || return "$status"
 	for ((frame = 1; frame < ${#BASH_SOURCE[@]}; frame++)); do
 		if [[ ${BASH_SOURCE[frame]} == "$SCENARIO" ]]; then
-			echo "why line ${BASH_LINENO[frame - 1]}: ${1//$'\n'/ }: exit status $status" >&3
+			# What failed is not what peer() ends with.
+			[[ ${FUNCNAME[1]} != peer ]] || command=$(sed -n "${BASH_LINENO[frame - 1]}s/^\s*//p" "$SCENARIO")
+			echo "why line ${BASH_LINENO[frame - 1]}: ${command//$'\n'/ }: exit status $status" >&3
 			return "$status"
 		fi
 	done

@@ -38,21 +38,23 @@ withdraw() {
 	rmdir $nvmet/ports/1 2>/dev/null || true
 }
 
-# reach NAME ADDRESS: connect to it; what it does not answer fails in seconds, and the connection is tried anew for ten minutes
+# reach NAME ADDRESS N…: connect to it, until these namespaces are there; what is not answered fails in seconds, and the connection is tried
+# anew for ten minutes
 reach() {
+	local n
 	modprobe nvme-tcp
 	nvme connect -t tcp -a "$2" -s 4420 -n "$1" --hostid="$(host_id)" --hostnqn="nqn.2014-08.org.nvmexpress:uuid:$(host_id)" \
 		--keep-alive-tmo=2 --fast_io_fail_tmo=1 --reconnect-delay=1 --ctrl-loss-tmo=600
-	eventually reached "$1"
+	for n in "${@:3}"; do eventually reached "$1" "$n"; done
 }
-reached() { [[ -b $(far "$1" 1) ]]; }
+reached() { [[ -b $(far "$1" "$2") ]]; }
 host_id() { sed 's/\(.\{8\}\)\(....\)\(....\)\(....\)/\1-\2-\3-\4-/' /etc/machine-id; }
 
-# far NAME N: the node here of a namespace of a subsystem
+# far NAME N: the node here of a namespace of a subsystem, whose own number may be another one
 far() {
 	local dir
 	# The one that has all paths, and no path.
-	for dir in /sys/block/nvme[0-9]n"$2" /sys/block/nvme[0-9][0-9]n"$2"; do
-		! grep -qsx "$1" "$dir/device/subsysnqn" || echo "/dev/${dir##*/}"
+	for dir in /sys/block/nvme[0-9]n* /sys/block/nvme[0-9][0-9]n*; do
+		if grep -qsx "$1" "$dir/device/subsysnqn" && grep -qsx "$2" "$dir/nsid"; then echo "/dev/${dir##*/}"; fi
 	done
 }
