@@ -72,8 +72,8 @@ class Symbols:
 class Tracer(Machine):
     """Writes down what the guest executes between `host trace on FILE` and `host trace off`."""
 
-    def host(self, request):
-        match request.split():
+    def host(self, words):
+        match words:
             case ["trace", "on", name]:
                 self.monitor(f"logfile {self.work / name}")
                 self.monitor("singlestep on")
@@ -82,7 +82,7 @@ class Tracer(Machine):
                 self.monitor("log none")
                 self.monitor("singlestep off")
             case _:
-                return super().host(request)
+                return super().host(words)
         return "ok"
 
     def monitor(self, line):

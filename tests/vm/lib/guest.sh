@@ -107,14 +107,13 @@ host() {
 }
 
 # peer COMMAND…: run it in the second guest, where it has guest.sh at hand; its output and status are this one's. One word is
-# evaluated there as a line of shell. What it leaves in the background goes on until the peer ends.
+# evaluated there as shell. What it leaves in the background goes on until the peer ends.
 peer() {
 	local - file said status out err text=""
 	set +x
-	for file in "${peer_files[@]}"; do text+=". $file; "; done
+	for file in "${peer_files[@]}"; do text+=". $file"$'\n'; done
 	if (($# == 1)); then text+=$1; else text+=$(printf '%q ' "$@"); fi
-	[[ $text != *$'\n'* ]] || fail "a command of the peer has one line: $text"
-	echo "host peer run $text" >&3
+	echo "host peer run $(base64 -w0 <<<"$text")" >&3
 	read -r said status out err <&3
 	[[ $said == ok ]] || fail "peer $*: $said $status $out $err"
 	base64 -d <<<"${out#=}"

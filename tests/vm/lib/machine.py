@@ -234,7 +234,7 @@ class Machine:
                 self.echo(line)
         elif source == "ctl":
             if line.startswith("host "):
-                answer = self.host(line.removeprefix("host "))
+                answer = self.host(line.split()[1:])
                 if answer:
                     self.send(answer)
             else:
@@ -304,10 +304,10 @@ class Machine:
             raise RuntimeError(answer["error"]["desc"])
         return answer["return"]
 
-    def host(self, request):
+    def host(self, words):
         """What a scenario asks of the host (`host …` in lib/guest.sh): done, it answers ok. None: it answers later."""
         try:
-            match request.split():
+            match words:
                 case ["unplug", disk] if disk in self.disks:
                     seen = len(self.events)
                     self.qmp("device_del", id=disk)
@@ -336,9 +336,9 @@ class Machine:
                 case ["power"] if self.power:
                     return self.power.ask("power")
                 case ["peer" | "link", *_] if self.peer:
-                    return self.peer.host(request)
+                    return self.peer.host(words)
                 case _:
-                    return "error unknown request: " + request
+                    return "error unknown request: " + " ".join(words)
         except (RuntimeError, Late) as error:
             return f"error {str(error) or 'the monitor did not answer in time'}"
         return "ok"

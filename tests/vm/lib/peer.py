@@ -101,12 +101,12 @@ class Peer:
         found = console.splat(self.lines) or self.ended
         return found and f"of the peer: {found}"
 
-    def host(self, request):
+    def host(self, words):
         """Does what a scenario asks for; the answer, or None if it is sent when the peer has it."""
-        match request.split():
-            case ["peer", "run", *_] if self.machine:
+        match words:
+            case ["peer", "run", text] if self.machine:
                 self.busy = True
-                self.machine.send("command " + request.removeprefix("peer run "))
+                self.machine.send(f"command {text}")
                 return None
             case ["peer", "kill"] if self.machine:
                 self.kill()
@@ -120,7 +120,7 @@ class Peer:
             case ["link", "heal"]:
                 self.link.heal()
             case _:
-                return f"error the peer is {'there' if self.machine else 'not there'}: {request}"
+                return f"error the peer is {'there' if self.machine else 'not there'}: {' '.join(words)}"
         return "ok"
 
     def close(self):
