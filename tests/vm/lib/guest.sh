@@ -112,6 +112,7 @@ peer() {
 	local - file said status out err text=""
 	set +x
 	for file in "${peer_files[@]}"; do text+=". $file"$'\n'; done
+	text+=$'set -x\n'
 	if (($# == 1)); then text+=$1; else text+=$(printf '%q ' "$@"); fi
 	echo "host peer run $(base64 -w0 <<<"$text")" >&3
 	read -r said status out err <&3
