@@ -82,9 +82,10 @@ class Peer:
             self.machine = None
 
     def pump(self):
-        """Takes in what it says."""
+        """Takes in what it says. It may have been killed since it was found to say something."""
         try:
-            self.machine.pump(0)
+            if self.machine:
+                self.machine.pump(0)
         except Dead as error:
             self.ended = str(error)
             self.kill()

@@ -95,6 +95,7 @@ class Requests(unittest.TestCase):
         peer, first = self.peer(Guest(lines=["[    1.0] fine"]), Guest())
         peer.boot()
         self.assertEqual(peer.host("peer kill".split()), "ok")
+        peer.pump()
         self.assertEqual(peer.host("peer boot".split()), "ok")
         self.assertIsNone(peer.found())
         self.assertIsNone(peer.host("peer run Cg==".split()))
