@@ -105,7 +105,8 @@ class Boot:
             self.machine.echo = lambda line: self.suite.report.note(line)
         if link:
             (self.work / "peer/out").mkdir(parents=True)
-            self.peer_log = open(Path(log.name.replace(".log", "-peer.log")), "w", encoding="utf-8")
+            path = Path(log.name)
+            self.peer_log = open(path.with_stem(f"{path.stem}-peer"), "w", encoding="utf-8")
             self.peer = self.machine.peer = Peer(
                 lambda: self.make(first.peer, self.work / "peer", self.peer_log, *link.machine("peer")), self.machine, link,
                 self.suite.accel == "tcg")

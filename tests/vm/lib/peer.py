@@ -69,6 +69,7 @@ class Peer:
                     self.lines += machine.lines
                     self.ended = "it did not boot in time" if late else f"{error} during boot"
                     raise Dead(self.ended) from error
+                machine.write("the emulator's fault: it is booted once more")
         self.lines += machine.lines
         machine.lines, machine.told = self.lines, self.told
         self.machine = machine
