@@ -77,9 +77,15 @@ class Header(unittest.TestCase):
                           (1 << 20, "virtio", "volatile", []), (1 << 20, "scsi", "lying", [])])
         self.assertEqual((one.reboot, one.outcome, one.alone), (["clean", "kill", "cut"], ("fail", "a b"), True))
 
+    def test_peer(self):
+        one = self.load("# title\n# disks: 1M\n# peer: 64M 1M,nvme\n")
+        self.assertEqual([(d.size, d.driver) for d in one.peer], [(64 << 20, "virtio"), (1 << 20, "nvme")])
+        self.assertTrue(one.alone)
+        self.assertEqual(self.load("# title\n").peer, [])
+
     def test_refused(self):
         for line in ("# disks: big", "# disks: 1G,floppy", "# sample: perhaps", "# reboot: softly", "# kernels: mine",
-                     "# mem: some", "# outcome: unknown"):
+                     "# mem: some", "# outcome: unknown", "# peer:", "# peer: 1M,volatile", "# peer: 1M\n# reboot: kill"):
             with self.assertRaises(SystemExit):
                 self.load(f"# title\n{line}\n")
 

@@ -59,12 +59,14 @@ finish() {
 trap finish EXIT
 # on_error COMMAND STATUS: remember the line of the scenario that failed
 on_error() {
-	local - status=$2 frame
+	local - status=$2 frame command=$1
 	set +x
 	((BASH_SUBSHELL == 0)) || return "$status"
 	for ((frame = 1; frame < ${#BASH_SOURCE[@]}; frame++)); do
 		if [[ ${BASH_SOURCE[frame]} == "$SCENARIO" ]]; then
-			echo "why line ${BASH_LINENO[frame - 1]}: ${1//$'\n'/ }: exit status $status" >&3
+			# What failed is not what peer() ends with.
+			[[ ${FUNCNAME[1]} != peer ]] || command=$(sed -n "${BASH_LINENO[frame - 1]}s/^\s*//p" "$SCENARIO")
+			echo "why line ${BASH_LINENO[frame - 1]}: ${command//$'\n'/ }: exit status $status" >&3
 			return "$status"
 		fi
 	done
@@ -91,6 +93,9 @@ need_module() {
 #   cut none|all|random SEED [MILLISECONDS] [DISK…]   after that time the power of all volatile disks goes, or of some: they lose what was
 #                                               not flushed, or a part of it, or nothing, and then answer errors until
 #   power [DISK…]                               it is back. In a phase that ends by `cut`, the guest goes with all disks, too
+#   peer kill | peer boot                       the second guest's power goes, its disks keep what they got; it boots on them
+#   link cut [in|out]                           frames between the two guests are lost, all or those that come in here or go out
+#   link heal                                   they are not
 # What it answers beside ok, such as the sectors that were kept and lost, is in $answered.
 host() {
 	local -
@@ -100,6 +105,25 @@ host() {
 	[[ $answered == ok* ]] || fail "host $*: $answered"
 	answered=${answered#ok}
 }
+
+# peer COMMAND…: run it in the second guest, where it has guest.sh at hand; its output and status are this one's. One word is
+# evaluated there as shell. What it leaves in the background goes on until the peer ends.
+peer() {
+	local - file said status out err text=""
+	set +x
+	for file in "${peer_files[@]}"; do text+=". $file"$'\n'; done
+	text+=$'set -x\n'
+	if (($# == 1)); then text+=$1; else text+=$(printf '%q ' "$@"); fi
+	echo "host peer run $(base64 -w0 <<<"$text")" >&3
+	read -r said status out err <&3
+	[[ $said == ok ]] || fail "peer $*: $said $status $out $err"
+	base64 -d <<<"${out#=}"
+	base64 -d <<<"${err#=}" >&2
+	return "$status"
+}
+# peer_has FILE…: the peer's commands have the functions of these at hand, too
+peer_has() { peer_files=("$@"); }
+peer_files=()
 
 # --- checks
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import console
 import scenario as scenarios
 from machine import ROOT, Cut, Dead, Late, Machine, emulator_forgets, kvm_works
+from peer import Link, Peer
 from power import Power
 
 SKIP = 77               # exit status of a scenario that lacks something
@@ -70,7 +71,7 @@ class Report:
                 text += f" # SKIP {reason}"
             print(f"{text} # {seconds:.0f} s" if kind != "skip" else text)
             if kind == "fail":
-                print(f"  # {reason}\n  # log: {os.path.relpath(log)}")
+                print(f"  # {reason}\n  # log: {os.path.relpath(log)}{', and that of the peer beside it' if one.peer else ''}")
             elif reason and kind == "pass":
                 print(f"  # {reason}")
             sys.stdout.flush()
@@ -86,17 +87,32 @@ class Boot:
         disks = {f"disk{i}": disk for i, disk in enumerate(batch[0].disks) if disk.cache}
         self.power = Power(disks, self.work) if disks else None
         self.machine = None
+        self.peer = None
         self.excused = False
+
+    def make(self, disks, work, log, qemu=(), cmdline=""):
+        first = self.batch[0]
+        return Machine(
+            self.suite.kernel, self.suite.root, self.suite.accel, disks=disks, mem=first.mem, cpus=first.cpus,
+            cmdline=first.cmdline + cmdline + (" STOR_FULL=1" if self.suite.args.full else ""), extra=[*first.qemu, *qemu],
+            work=work, log=log, power=self.power)
 
     def start(self, log):
         first = self.batch[0]
-        self.machine = Machine(
-            self.suite.kernel, self.suite.root, self.suite.accel, disks=first.disks, mem=first.mem, cpus=first.cpus,
-            cmdline=first.cmdline + (" STOR_FULL=1" if self.suite.args.full else ""), extra=first.qemu, work=self.work, log=log,
-            power=self.power)
+        link = Link() if first.peer else None
+        self.machine = self.make(first.disks, self.work, log, *(link.machine("here") if link else ()))
         if self.suite.args.verbose:
             self.machine.echo = lambda line: self.suite.report.note(line)
+        if link:
+            (self.work / "peer/out").mkdir(parents=True)
+            path = Path(log.name)
+            self.peer_log = open(path.with_stem(f"{path.stem}-peer"), "w", encoding="utf-8")
+            self.peer = self.machine.peer = Peer(
+                lambda: self.make(first.peer, self.work / "peer", self.peer_log, *link.machine("peer")), self.machine, link,
+                self.suite.accel == "tcg")
         self.machine.start()
+        if link:
+            self.peer.boot()
 
     def run(self):
         """Runs the batch; returns the scenarios that are left because one spoiled the guest."""
@@ -149,8 +165,9 @@ class Boot:
             return "fail", "the guest did not boot in time"
 
     def splat(self, lines):
-        self.excused = self.suite.forgets and console.emulator_fault(lines)
-        return console.splat(lines)
+        of_peer = self.peer.lines if self.peer else []
+        self.excused = self.suite.forgets and (console.emulator_fault(lines) or console.emulator_fault(of_peer))
+        return console.splat(lines) or (self.peer and self.peer.found())
 
     def phase(self, one, phase, limit):
         machine = self.machine
@@ -227,6 +244,9 @@ class Boot:
                 termios.tcsetattr(stdin, termios.TCSADRAIN, saved)
 
     def close(self):
+        if self.peer:
+            self.peer.close()
+            self.peer_log.close()
         if self.machine:
             self.machine.close()
         if self.power:

@@ -82,6 +82,8 @@ class Machine:
         self.part = {}                  # unfinished lines
         self.events = []
         self.answers = {}
+        self.told = None                # called with each of those notes
+        self.peer = None                # the second guest, whose words come in with this one's
         self.echo = None                # called with each line that a scenario prints
         self.raw = None                 # called with what the console prints, as it comes
         self.started = time.monotonic()
@@ -202,13 +204,16 @@ class Machine:
         """Takes in what the guest says within that time. False: nothing came."""
         ready = self.selector.select(seconds)
         for key, _ in ready:
+            if key.data == "peer":
+                self.peer.pump()
+                continue
             try:
                 data = key.fileobj.recv(65536)
             except ConnectionError:
                 data = b""
             if not data:
                 self.selector.unregister(key.fileobj)
-                if not self.selector.get_map():
+                if {left.data for left in self.selector.get_map().values()} <= {"peer"}:
                     raise Dead("the guest ended" + self.errors())
                 continue
             if key.data == "con" and self.raw:
@@ -230,9 +235,13 @@ class Machine:
                 self.echo(line)
         elif source == "ctl":
             if line.startswith("host "):
-                self.send(self.host(line.split()[1:]))
+                answer = self.host(line.split()[1:])
+                if answer:
+                    self.send(answer)
             else:
                 self.notes.append(line)
+                if self.told:
+                    self.told(line)
         else:
             message = json.loads(line)
             if "event" in message:
@@ -297,7 +306,7 @@ class Machine:
         return answer["return"]
 
     def host(self, words):
-        """What a scenario asks of the host (`host …` in lib/guest.sh): done, it answers ok."""
+        """What a scenario asks of the host (`host …` in lib/guest.sh): done, it answers ok. None: it answers later."""
         try:
             match words:
                 case ["unplug", disk] if disk in self.disks:
@@ -328,6 +337,8 @@ class Machine:
                     return said
                 case ["power", *names] if self.power:
                     return self.power.ask(" ".join(["power", *names]))
+                case ["peer" | "link", *_] if self.peer:
+                    return self.peer.host(words)
                 case _:
                     return "error unknown request: " + " ".join(words)
         except (RuntimeError, Late) as error:

@@ -48,6 +48,7 @@ class Scenario:
     name: str                                     # NNN-name
     title: str = ""
     disks: list = field(default_factory=list)
+    peer: list = field(default_factory=list)      # disks of a second guest; none: there is no such guest
     mem: int = 1024                               # MiB
     cpus: int = 2
     timeout: int = 300                            # seconds for each phase, on a stock kernel; only a hang takes so long
@@ -70,11 +71,15 @@ class Scenario:
 
     @property
     def alone(self):
-        return not self.share or bool(self.reboot) or self.outcome[0] == "fail"
+        return not self.share or bool(self.reboot) or bool(self.peer) or self.outcome[0] == "fail"
 
     def set(self, key, value):
         if key == "disks":
             self.disks = [Disk.parse(word) for word in value.split()]
+        elif key == "peer":
+            self.peer = [Disk.parse(word) for word in value.split()]
+            if not self.peer or any(disk.cache for disk in self.peer):
+                raise ValueError("a peer has disks, which keep what they get")
         elif key in ("mem", "cpus", "timeout"):
             setattr(self, key, int(value))
         elif key == "share":
@@ -96,7 +101,7 @@ class Scenario:
             raise ValueError(f"{key}: {value}")
 
 
-KEYS = {"disks", "mem", "cpus", "timeout", "kernels", "sample", "share", "reboot", "qemu", "cmdline", "outcome"}
+KEYS = {"disks", "peer", "mem", "cpus", "timeout", "kernels", "sample", "share", "reboot", "qemu", "cmdline", "outcome"}
 
 
 def load(path):
@@ -114,6 +119,8 @@ def load(path):
                 raise SystemExit(f"{path}: bad header line {line!r}: {error}")
         elif text and not scenario.title and not re.match(r"SPDX|!|shellcheck", text):
             scenario.title = text
+    if scenario.peer and scenario.reboot:
+        raise SystemExit(f"{path}: a scenario with a peer has one phase")
     return scenario
 
 
