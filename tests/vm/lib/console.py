@@ -51,6 +51,20 @@ def emulator_fault(lines):
     return False
 
 
+# Where stock kernels themselves warn, now and then: a function of the trace, which is never one of ours.
+DEFECTS = [
+    r"nvmet_ctrl_destroy_pr\+",     # nvmet 7.3: a controller goes while its reservation is preempted (percpu_ref_exit)
+]
+
+
+def kernel_defect(lines):
+    """Whether the first thing that no sound kernel prints is a known defect of a stock kernel, far from anything of ours."""
+    for number, line in enumerate(lines):
+        if SPLAT.match(line):
+            return any(re.match(STAMP + r"\s*" + defect, after) for after in lines[number:number + 60] for defect in DEFECTS)
+    return False
+
+
 def taint(before, after):
     bits = [name for bit, name in BAD_TAINT.items() if (after & ~before) >> bit & 1]
     return "kernel tainted: " + ", ".join(bits) if bits else None

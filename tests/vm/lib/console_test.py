@@ -60,6 +60,14 @@ class Splat(unittest.TestCase):
         self.assertIsNone(console.taint(1 << 9, 1 << 9))
 
 
+    def test_known_defects_of_stock_kernels(self):
+        warning = ["[   95.3] ------------[ cut here ]------------", "[   95.3] WARNING: lib/percpu-refcount.c:114 at percpu_ref_exit+0x26/0xa0",
+                   "[   95.3] Call Trace:", "[   95.3]  <TASK>"]
+        self.assertTrue(console.kernel_defect(warning + ["[   95.3]  nvmet_ctrl_destroy_pr+0x97/0xd0 [nvmet]"]))
+        self.assertFalse(console.kernel_defect(warning + ["[   95.3]  stor_map+0x97/0xd0 [stor]"]))
+        self.assertFalse(console.kernel_defect(["[   95.3]  nvmet_ctrl_destroy_pr+0x97/0xd0 [nvmet]"]))
+
+
 class Header(unittest.TestCase):
     def load(self, text):
         with TemporaryDirectory() as folder:

@@ -166,7 +166,9 @@ class Boot:
 
     def splat(self, lines):
         of_peer = self.peer.lines if self.peer else []
-        self.excused = self.suite.forgets and (console.emulator_fault(lines) or console.emulator_fault(of_peer))
+        self.excused = any(
+            self.suite.forgets and console.emulator_fault(console_lines) or console.kernel_defect(console_lines)
+            for console_lines in (lines, of_peer))
         return console.splat(lines) or (self.peer and self.peer.found())
 
     def phase(self, one, phase, limit):

@@ -44,7 +44,7 @@ reach() {
 	local n
 	modprobe nvme-tcp
 	nvme connect -t tcp -a "$2" -s 4420 -n "$1" --hostid="$(host_id)" --hostnqn="nqn.2014-08.org.nvmexpress:uuid:$(host_id)" \
-		--keep-alive-tmo=2 --fast_io_fail_tmo=1 --reconnect-delay=1 --ctrl-loss-tmo=600
+		--keep-alive-tmo=6 --fast_io_fail_tmo=1 --reconnect-delay=1 --ctrl-loss-tmo=600
 	for n in "${@:3}"; do eventually reached "$1" "$n"; done
 }
 reached() { [[ -b $(far "$1" "$2") ]]; }
