@@ -125,7 +125,7 @@ class Boot:
                 kind, reason = self.one(one, log)
                 self.machine.log = None
             if self.excused and self.retries:
-                self.suite.report.note(f"{one.id}: {reason}: the emulator's fault (see docs/testing.md), once more")
+                self.suite.report.note(f"{one.id}: {reason}: no fault of Stor's (see docs/testing.md), once more")
                 self.retries -= 1
                 return self.batch[number:]
             self.save(log_path)
