@@ -100,6 +100,8 @@ impl Shared {
                 return Ok(());
             }
             if self.read_window(desk, window, one).is_err() {
+                // A leg that does not answer has it: all begins anew on another desk.
+                desk.memory().map_err(|_| EAGAIN)?;
                 continue;
             }
             let (mut differs, mut read) = ([0_u16; BLOCKS], 1_u32.wrapping_shl(one));
@@ -118,6 +120,7 @@ impl Shared {
             if repair && from.is_none_or(|from| from == one) {
                 // Whoever could not be read agrees with nobody.
                 self.mend(desk, window, (read, sources.count_ones()), from.is_some(), &differs);
+                desk.memory().map_err(|_| EAGAIN)?;
             }
         }
         if first {
@@ -185,6 +188,10 @@ impl Shared {
                 if self.write_block(desk, window, number, lower).is_err() {
                     window.mended &= !bit;
                     self.fail(lower);
+                    // It still has what the others were to get.
+                    if desk.memory().is_err() {
+                        return;
+                    }
                 } else if let Some(count) = self.count(lower) {
                     count.repaired.add(1, Relaxed);
                 }

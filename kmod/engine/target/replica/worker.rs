@@ -443,32 +443,30 @@ impl Shared {
     /// How much of a window, from its beginning, is nowhere, neither on a leg that has all data nor on those that are rebuilt: nothing is to be
     /// copied. 0 if that is no more than what is copied in one go.
     fn pass(&self, window: Window, targets: u32) -> u64 {
+        // Without a source nobody knows what is there. With several, what one of them has the others have, too.
+        let sources = self.view.look().sources() & !targets;
+        let Some(source) = self.choose(sources, window.start) else { return 0 };
+        let legs = targets | 1_u32.wrapping_shl(source);
         let start = window.start;
-        let sectors = self.hole(start, window.sectors.min(range::most(start)), targets);
+        let sectors = self.hole(start, window.sectors.min(range::most(start)), legs);
         if sectors <= WINDOW || !self.ranges.lock(start, sectors) {
             return 0;
         }
         // Somebody may have written there since.
-        let sectors_now = self.hole(start, sectors, targets);
+        let sectors_now = self.hole(start, sectors, legs);
         self.unlock(start, sectors);
         sectors_now
     }
 
-    /// How many sectors from this one on, of so many, read as zeros on each of the `targets` and on the other legs that have all data, and take
-    /// no space there. In whole blocks of 4 KiB, but for the last.
-    pub(super) fn hole(&self, sector: u64, sectors: u64, targets: u32) -> u64 {
+    /// How many sectors from this one on, of so many, read as zeros on each of these legs, and take no space there. In whole blocks of 4 KiB, but for
+    /// the last.
+    pub(super) fn hole(&self, sector: u64, sectors: u64, legs: u32) -> u64 {
         let on = |lower: u32, sectors: u64| match self.place(lower, sector) {
             Some((device, at)) if sectors > 0 => edge::hole(device, at, sectors),
             _ => 0,
         };
-        let among = |legs: u32| (0..u32::BITS).filter(move |lower| legs & 1_u32.wrapping_shl(*lower) != 0);
-        let sources = self.view.look().sources() & !targets;
-        // What one of them has the others have, too.
-        let hole = match sources {
-            0 => sectors,
-            _ => among(sources).map(|lower| on(lower, sectors)).max().unwrap_or(0),
-        };
-        let hole = among(targets).fold(hole, |hole, lower| on(lower, hole));
+        let all = (0..u32::BITS).filter(|lower| legs & 1_u32.wrapping_shl(*lower) != 0);
+        let hole = all.fold(if legs == 0 { 0 } else { sectors }, |hole, lower| on(lower, hole));
         if hole == sectors {
             hole
         } else {
