@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """What may not stand in a kernel's log."""
+import itertools
 import re
 
 # Each is matched behind the time stamp of a kernel message.
@@ -61,7 +62,8 @@ def kernel_defect(lines):
     """Whether the first thing that no sound kernel prints is a known defect of a stock kernel, far from anything of ours."""
     for number, line in enumerate(lines):
         if SPLAT.match(line):
-            return any(re.match(STAMP + r"\s*" + defect, after) for after in lines[number:number + 60] for defect in DEFECTS)
+            trace = itertools.takewhile(lambda after: "---[ end trace" not in after, lines[number:number + 60])
+            return any(re.match(STAMP + r"\s*" + defect, after) for after in trace for defect in DEFECTS)
     return False
 
 

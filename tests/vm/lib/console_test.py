@@ -65,6 +65,8 @@ class Splat(unittest.TestCase):
                    "[   95.3] Call Trace:", "[   95.3]  <TASK>"]
         self.assertTrue(console.kernel_defect(warning + ["[   95.3]  nvmet_ctrl_destroy_pr+0x97/0xd0 [nvmet]"]))
         self.assertFalse(console.kernel_defect(warning + ["[   95.3]  stor_map+0x97/0xd0 [stor]"]))
+        self.assertFalse(console.kernel_defect(warning + ["[   95.3]  stor_map+0x9/0x1f0 [stor]", "[   95.3] ---[ end trace 0000000000000000 ]---"]
+                                               + warning + ["[   95.4]  nvmet_ctrl_destroy_pr+0x97/0xd0 [nvmet]"]))
         self.assertFalse(console.kernel_defect(["[   95.3]  nvmet_ctrl_destroy_pr+0x97/0xd0 [nvmet]"]))
 
 
