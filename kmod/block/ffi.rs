@@ -78,7 +78,6 @@ unsafe extern "C" {
     pub fn stor_init_delayed_work(work: *mut delayed_work, function: WorkFunction);
     pub fn stor_bdev_has_discard(bdev: *mut block_device) -> bool;
     pub fn stor_discard(bdev: *mut block_device, sector: u64, sectors: u64) -> i32;
-    pub fn stor_zero_out(bdev: *mut block_device, sector: u64, sectors: u64) -> i32;
     pub fn stor_queue_enter(queue: *mut request_queue) -> bool;
     pub fn stor_queue_exit(queue: *mut request_queue);
     pub fn stor_bdev_stat(bdev: *mut block_device, ended: *mut [u64; 2], time: *mut [u64; 2], under_way: *mut u32);

@@ -88,12 +88,6 @@ impl Device {
         to_result(unsafe { bindings::blkdev_issue_flush(self.0.as_ptr()) })
     }
 
-    /// Makes zeros of sectors. If the device can read as zeros what takes no space, it may do that.
-    pub fn zero_out(&self, sector: u64, sectors: u64) -> Result {
-        // SAFETY: By the type invariant.
-        to_result(unsafe { ffi::stor_zero_out(self.0.as_ptr(), sector, sectors) })
-    }
-
     /// Discards sectors.
     pub fn discard(&self, sector: u64, sectors: u64) -> Result {
         // SAFETY: By the type invariant.
@@ -142,11 +136,6 @@ impl Bios {
     /// The same of pieces that are metadata.
     pub fn all_metadata<'a>(&self, pieces: &mut dyn Iterator<Item = Piece<'a>>) -> Result {
         self.run(ffi::REQ_META, pieces)
-    }
-
-    /// The same, and what was written is durable.
-    pub fn all_durable<'a>(&self, pieces: &mut dyn Iterator<Item = Piece<'a>>) -> Result {
-        self.run(ffi::REQ_META | ffi::REQ_FUA, pieces)
     }
 
     fn run<'a>(&self, flags: u32, pieces: &mut dyn Iterator<Item = Piece<'a>>) -> Result {

@@ -188,11 +188,6 @@ int stor_discard(struct block_device *bdev, u64 sector, u64 sectors)
 }
 
 /* The device may give up the space if it reads as zeros then; zeros are written if it has no command for that. */
-int stor_zero_out(struct block_device *bdev, u64 sector, u64 sectors)
-{
-	return blkdev_issue_zeroout(bdev, sector, sectors, GFP_NOIO, 0);
-}
-
 /* Ends @parent, which has no data, when zeros have been written to its device. */
 void stor_write_zeros(struct bio *parent, u64 sector, u64 sectors)
 {

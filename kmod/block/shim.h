@@ -41,7 +41,6 @@ struct workqueue_struct *stor_alloc_workqueue(const char *name);
 void stor_init_delayed_work(struct delayed_work *work, work_func_t func);
 bool stor_bdev_has_discard(struct block_device *bdev);
 int stor_discard(struct block_device *bdev, u64 sector, u64 sectors);
-int stor_zero_out(struct block_device *bdev, u64 sector, u64 sectors);
 bool stor_queue_enter(struct request_queue *q);
 void stor_queue_exit(struct request_queue *q);
 void stor_bdev_stat(struct block_device *bdev, u64 ended[2], u64 time[2], u32 *under_way);
