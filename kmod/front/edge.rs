@@ -524,8 +524,7 @@ pub fn show_disk(disk: &mut Disk<Volume>, sectors: u64) -> Result {
 pub unsafe extern "C" fn stor_disk_show(shared: *mut c_void, what: u32, page: *mut u8) -> isize {
     // SAFETY: By contract; attributes are gone before the disk is.
     let volume: &Volume = unsafe { Disk::<Volume>::driver_of(shared) };
-    let Label { name, engine } = volume.notices.label();
-    let target = volume.notices.target();
+    let Label { name, engine, target } = volume.notices.label();
     let mut line = Line { bytes: [0; 96], length: 0 };
     let written = match what {
         0 => line.field(&name),
@@ -633,8 +632,9 @@ mod tests {
         // SAFETY: This module is running.
         let module = unsafe { ModuleRef::get(crate::block::module::this_module().cast()) }?;
         let context = (&raw const *fake).cast_mut().cast();
-        let label = Label { name: [0; uapi::STOR_NAME_LEN as usize], engine: [0; uapi::STOR_VERSION_LEN as usize] };
-        let listener = Notices::new([0; 16], [0; uapi::STOR_TARGET_LEN as usize], label)?;
+        let (name, engine) = ([0; uapi::STOR_NAME_LEN as usize], [0; uapi::STOR_VERSION_LEN as usize]);
+        let label = Label { name, engine, target: [0; uapi::STOR_TARGET_LEN as usize] };
+        let listener = Notices::new([0; 16], label)?;
         Ok(Object {
             context,
             map: OPS.map,

@@ -13,19 +13,20 @@ use kernel::prelude::*;
 use kernel::sync::atomic::{ordering::Relaxed, Atomic};
 use kernel::sync::{Arc, Mutex};
 
-/// What a volume is called and who drives it, for attributes and events.
+/// What a volume is called, what it is and who drives it, for attributes and events.
 #[derive(Clone, Copy)]
 pub struct Label {
     /// NUL-padded.
     pub name: [u8; uapi::STOR_NAME_LEN as usize],
     /// Version of the engine, NUL-padded; empty if dead.
     pub engine: [u8; uapi::STOR_VERSION_LEN as usize],
+    /// NUL-padded.
+    pub target: [u8; uapi::STOR_TARGET_LEN as usize],
 }
 
 /// The notes of one volume. It is also the holder of the volume's lower devices.
 pub struct Notice {
     pub uuid: [u8; 16],
-    pub target: [u8; uapi::STOR_TARGET_LEN as usize],
     label: Pin<KBox<Mutex<Label>>>,
     errors: Atomic<u64>,
     last_error: Atomic<i32>,
@@ -38,10 +39,9 @@ pub struct Notice {
 pub struct Notices(Work<Notice>);
 
 impl Notices {
-    pub fn new(uuid: [u8; 16], target: [u8; uapi::STOR_TARGET_LEN as usize], label: Label) -> Result<Arc<Self>> {
+    pub fn new(uuid: [u8; 16], label: Label) -> Result<Arc<Self>> {
         let notice = Notice {
             uuid,
-            target,
             label: KBox::pin_init(kernel::new_mutex!(label, "stor_label"), GFP_KERNEL)?,
             errors: Atomic::new(0),
             last_error: Atomic::new(0),
@@ -64,7 +64,7 @@ impl Notices {
     }
 
     pub fn target(&self) -> [u8; uapi::STOR_TARGET_LEN as usize] {
-        self.0.data().target
+        self.label().target
     }
 
     /// A request failed. Any context.

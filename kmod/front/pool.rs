@@ -101,8 +101,8 @@ impl State {
         }
         self.pools.reserve(1, GFP_KERNEL)?;
         let version = self.active().ok_or(ENODEV)?;
-        let label = Label { name: creation.name, engine: version };
-        let notices = Notices::new(creation.uuid, creation.target, label)?;
+        let label = Label { name: creation.name, engine: version, target: creation.target };
+        let notices = Notices::new(creation.uuid, label)?;
         let room = uapi::STOR_MAX_LOWERS as usize;
         let lowers = open_lowers(&creation.fds, !creation.read_only, &notices, room)?;
         let engine = self.engine(&version).ok_or(ENODEV)?;

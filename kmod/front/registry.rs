@@ -56,7 +56,7 @@ pub struct Entry {
     pub pool: [u8; 16],
     /// Where it stands in the order of creation of everything.
     pub sequence: u64,
-    block_sizes: (u32, u32),
+    pub(super) block_sizes: (u32, u32),
 }
 
 /// What is no volume's pool.
@@ -64,7 +64,7 @@ pub const NO_POOL: [u8; 16] = [0; 16];
 
 /// Everything the state lock protects.
 pub struct State {
-    volumes: KVec<Entry>,
+    pub(super) volumes: KVec<Entry>,
     pub pools: KVec<pool::Entry>,
     sequence: u64,
     engines: KVec<Engine>,
@@ -180,7 +180,7 @@ impl State {
         self.volumes.iter().filter(|entry| entry.pool == *pool).count() as u32
     }
 
-    fn position(&self, uuid: &[u8; 16]) -> Result<usize> {
+    pub(super) fn position(&self, uuid: &[u8; 16]) -> Result<usize> {
         self.volumes.iter().position(|entry| entry.uuid() == *uuid).ok_or(ENXIO)
     }
 
@@ -198,16 +198,16 @@ impl State {
         self.volumes.get_mut(index).ok_or(ENXIO)
     }
 
-    fn check_name(&self, name: &[u8; uapi::STOR_NAME_LEN as usize]) -> Result {
+    pub(super) fn check_name(&self, name: &[u8; uapi::STOR_NAME_LEN as usize]) -> Result {
         match self.volumes.iter().any(|entry| entry.label().name == *name) {
             true => Err(EEXIST),
             false => Ok(()),
         }
     }
 
-    /// The lowest number that no disk has.
-    fn free_index(&self) -> u32 {
-        let taken = |index: &u32| self.volumes.iter().any(|entry| entry.index == *index);
+    /// The lowest number that no disk has, and that is not this one.
+    pub(super) fn free_index(&self, not: u32) -> u32 {
+        let taken = |index: &u32| *index == not || self.volumes.iter().any(|entry| entry.index == *index);
         (0..uapi::STOR_MAX_VOLUMES).find(|index| !taken(index)).unwrap_or(u32::MAX)
     }
 
@@ -226,8 +226,8 @@ impl State {
         };
         // A pool and its volumes are on one engine.
         let version = pool.map_or(self.active, |pool| pool.engine).ok_or(ENODEV)?;
-        let label = Label { name: creation.name, engine: version };
-        let notices = Notices::new(creation.uuid, creation.target, label)?;
+        let label = Label { name: creation.name, engine: version, target: creation.target };
+        let notices = Notices::new(creation.uuid, label)?;
         let table = &creation.table;
         let engine = self.engine(&version).ok_or(ENODEV)?;
         let (lowers, origin, limits) = match pool {
@@ -249,20 +249,13 @@ impl State {
         };
         let below = Below { lowers: &lowers, origin: &origin };
         let pool = pool.map(pool::Entry::object).transpose()?.map(|pool| &**pool);
-        let mut object = prepare(engine, &notices, table.size, &table.config, &below, creation.read_only, pool)?;
+        let plan = Plan { notices: &notices, size: table.size, config: &table.config, read_only: creation.read_only };
+        let mut object = plan.prepare(engine, &below, pool)?;
         object.load()?;
         let limits = if object.spreads() { limits.spread() } else { limits };
-        let index = self.free_index();
+        let index = self.free_index(u32::MAX);
         let live = Live { object: Some(object), lowers: lowers.clone(), origin: origin.clone() };
-        let name = CString::try_from_fmt(kernel::prelude::fmt!("stor{index}"))?;
-        let mut disk = Disk::new(&front.operations, &limits, &name, Volume::new(notices)?, live)?;
-        if creation.read_only {
-            disk.set_read_only(true);
-        }
-        // From here on somebody may have the node open; until this is settled he waits.
-        let shown = show_disk(&mut disk, table.size / 512).and_then(|()| link(&mut disk, &below));
-        disk.driver().settle(shown.is_ok());
-        shown?;
+        let disk = plan.show(front, index, &limits, live, |disk| link(disk, &below))?;
         let entry = Entry {
             disk,
             index,
@@ -379,7 +372,9 @@ impl State {
         }
         let engine = self.engine(&version).ok_or(ENODEV)?;
         let below = Below { lowers: &lowers, origin: &entry.origin.clone() };
-        let object = prepare(engine, entry.notices(), table.size, &table.config, &below, entry.read_only, None)?;
+        let (notices, read_only) = (entry.notices(), entry.read_only);
+        let plan = Plan { notices, size: table.size, config: &table.config, read_only };
+        let object = plan.prepare(engine, &below, None)?;
         let limits = if object.spreads() { limits.spread() } else { limits };
         let entry = self.volumes.get_mut(index).ok_or(ENXIO)?;
         let old_links = entry.disk.links();
@@ -509,7 +504,7 @@ impl State {
     }
 
     /// ELOOP if the volume would stand on itself through other volumes.
-    fn check_loop(&self, entry: &Entry, lowers: &LowerSet) -> Result {
+    pub(super) fn check_loop(&self, entry: &Entry, lowers: &LowerSet) -> Result {
         let own = entry.disk.device();
         let mut pending = KVec::new();
         for lower in lowers.iter() {
@@ -567,7 +562,9 @@ impl Entry {
 
     /// Makes an object for this volume on an engine.
     pub fn prepare(&self, engine: &Engine, pool: Option<&Pool>) -> Result<Object> {
-        prepare(engine, self.notices(), self.size, &self.config, &self.below(), self.read_only, pool)
+        let plan =
+            Plan { notices: self.notices(), size: self.size, config: &self.config, read_only: self.read_only };
+        plan.prepare(engine, &self.below(), pool)
     }
 
     /// Notes which engine drives the volume now, or that none does.
@@ -701,7 +698,7 @@ pub fn none() -> Result<Lowers> {
     Ok(Arc::new(LowerSet::with_capacity(0)?, GFP_KERNEL)?)
 }
 
-fn link(disk: &mut Disk<Volume>, below: &Below<'_>) -> Result {
+pub(super) fn link(disk: &mut Disk<Volume>, below: &Below<'_>) -> Result {
     below.iter().try_for_each(|lower| disk.link(lower))
 }
 
@@ -725,28 +722,78 @@ impl<'a> Below<'a> {
 }
 
 /// The limits of a volume of a pool.
-fn pool_limits(pool: &Pool, lowers: &LowerSet, origin: &LowerSet) -> QueueLimits {
+pub(super) fn pool_limits(pool: &Pool, lowers: &LowerSet, origin: &LowerSet) -> QueueLimits {
     let data = lowers.iter().enumerate().filter(|(index, _)| pool.data & (1 << (index % 64)) != 0);
     let all = core::iter::Iterator::chain(data.map(|(_, lower)| lower), origin.iter());
     QueueLimits::stack(all).of_pool(pool.block_size)
 }
 
-fn prepare(
-    engine: &Engine,
-    notices: &Arc<Notices>,
-    size: u64,
-    config: &[u8],
-    below: &Below<'_>,
-    read_only: bool,
-    pool: Option<&Pool>,
-) -> Result<Object> {
-    let pool = pool.map_or(core::ptr::null_mut(), Pool::context);
-    config_of(notices, size, config, below, read_only, pool, |config| engine.prepare(config, notices))
+/// What a volume is to be.
+pub(super) struct Plan<'a> {
+    pub(super) notices: &'a Arc<Notices>,
+    pub(super) size: u64,
+    pub(super) config: &'a [u8],
+    pub(super) read_only: bool,
+}
+
+impl Plan<'_> {
+    /// Makes its object.
+    pub(super) fn prepare(&self, engine: &Engine, below: &Below<'_>, pool: Option<&Pool>) -> Result<Object> {
+        self.prepare_as(engine, &self.notices.target(), below, pool)
+    }
+
+    /// The same of another target than what the volume is yet.
+    pub(super) fn prepare_as(
+        &self,
+        engine: &Engine,
+        target: &[u8; uapi::STOR_TARGET_LEN as usize],
+        below: &Below<'_>,
+        pool: Option<&Pool>,
+    ) -> Result<Object> {
+        let pool = pool.map_or(core::ptr::null_mut(), Pool::context);
+        config_as(self.notices, target, self.size, self.config, below, self.read_only, pool, |config| {
+            engine.prepare(config, self.notices)
+        })
+    }
+
+    /// Makes its disk, and shows it. Somebody may have the node open then: he waits until `last` has been done with it.
+    pub(super) fn show(
+        &self,
+        front: &'static Front,
+        index: u32,
+        limits: &QueueLimits,
+        live: Live,
+        last: impl FnOnce(&mut Disk<Volume>) -> Result,
+    ) -> Result<Disk<Volume>> {
+        let name = CString::try_from_fmt(kernel::prelude::fmt!("stor{index}"))?;
+        let mut disk = Disk::new(&front.operations, limits, &name, Volume::new(self.notices.clone())?, live)?;
+        if self.read_only {
+            disk.set_read_only(true);
+        }
+        let shown = show_disk(&mut disk, self.size / 512).and_then(|()| last(&mut disk));
+        disk.driver().settle(shown.is_ok());
+        shown.map(|()| disk)
+    }
 }
 
 /// Tells `with` what an object is to be made of.
 pub fn config_of<T>(
     notices: &Arc<Notices>,
+    size: u64,
+    config: &[u8],
+    below: &Below<'_>,
+    read_only: bool,
+    pool: *mut core::ffi::c_void,
+    with: impl FnOnce(&ObjectConfig) -> Result<T>,
+) -> Result<T> {
+    config_as(notices, &notices.target(), size, config, below, read_only, pool, with)
+}
+
+/// The same of another target than what the volume is yet.
+#[allow(clippy::too_many_arguments)]
+fn config_as<T>(
+    notices: &Arc<Notices>,
+    name: &[u8; uapi::STOR_TARGET_LEN as usize],
     size: u64,
     config: &[u8],
     below: &Below<'_>,
@@ -769,8 +816,8 @@ pub fn config_of<T>(
     }
     let origin = below.origin.get(0).map(info);
     let mut target = [0; TEXT];
-    for (to, from) in target.iter_mut().zip(notices.target()) {
-        *to = from;
+    for (to, from) in target.iter_mut().zip(name) {
+        *to = *from;
     }
     with(&ObjectConfig {
         uuid: notices.uuid(),

@@ -242,6 +242,36 @@ struct stor_reload {
 	__u32 config_len;
 };
 
+/*
+ * STOR_IOC_INSERT: while a volume is in use, two others come to be below it, and
+ * it goes on with another target on the second one. `below` is what the volume was
+ * until then: it has its target, lowers, configuration and pool. `joined` stands on
+ * `lowers` and, as the last of its lower devices, on `below`. The volume keeps its
+ * disk, name, UUID and size; its one lower device is `joined`, and `config` is of
+ * `target`. So it can become a replica of what it is, with `joined` as the first
+ * leg. All of it is done, or nothing. Errors as for CREATE and RELOAD; EOPNOTSUPP
+ * the volume is a replica, EBUSY it is suspended or `joined` has larger blocks and
+ * it is open.
+ */
+struct stor_insert {
+	struct stor_header header;
+	__u8 uuid[STOR_UUID_LEN];
+	__u8 below_uuid[STOR_UUID_LEN];
+	__u8 joined_uuid[STOR_UUID_LEN];
+	char below_name[STOR_NAME_LEN];
+	char joined_name[STOR_NAME_LEN];
+	char joined_target[STOR_TARGET_LEN];
+	char target[STOR_TARGET_LEN];
+	__u64 joined_size;
+	__u64 lowers;			/* pointer to struct stor_lower[lower_count] */
+	__u64 joined_config;		/* pointer to joined_config_len bytes */
+	__u64 config;			/* pointer to config_len bytes */
+	__u32 lower_count;		/* 1 .. */
+	__u32 joined_config_len;
+	__u32 config_len;
+	__u32 reserved;
+};
+
 /* STOR_IOC_SET: only what `mask` names is changed. EBUSY, EROFS. */
 #define STOR_SET_READ_ONLY	(1U << 0)
 
@@ -715,6 +745,7 @@ struct stor_event {
 #define STOR_NR_POOL_DEVICE	18
 #define STOR_NR_REPLICA_STATUS	19
 #define STOR_NR_REPLICA_VERIFY	20
+#define STOR_NR_INSERT		21
 
 #define STOR_IOC_VERSION	_IOWR(STOR_IOC_MAGIC, STOR_NR_VERSION, struct stor_version)
 #define STOR_IOC_CREATE		_IOWR(STOR_IOC_MAGIC, STOR_NR_CREATE, struct stor_create)
@@ -737,5 +768,6 @@ struct stor_event {
 #define STOR_IOC_POOL_DEVICE	_IOWR(STOR_IOC_MAGIC, STOR_NR_POOL_DEVICE, struct stor_pool_device)
 #define STOR_IOC_REPLICA_STATUS	_IOWR(STOR_IOC_MAGIC, STOR_NR_REPLICA_STATUS, struct stor_replica_status)
 #define STOR_IOC_REPLICA_VERIFY	_IOWR(STOR_IOC_MAGIC, STOR_NR_REPLICA_VERIFY, struct stor_replica_verify)
+#define STOR_IOC_INSERT		_IOWR(STOR_IOC_MAGIC, STOR_NR_INSERT, struct stor_insert)
 
 #endif /* _UAPI_STOR_H */
