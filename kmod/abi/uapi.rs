@@ -141,6 +141,7 @@ pub const STOR_NR_POOL_CHANGE: u32 = 17;
 pub const STOR_NR_POOL_DEVICE: u32 = 18;
 pub const STOR_NR_REPLICA_STATUS: u32 = 19;
 pub const STOR_NR_REPLICA_VERIFY: u32 = 20;
+pub const STOR_NR_INSERT: u32 = 21;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct stor_header {
@@ -391,6 +392,48 @@ const _: () = {
     ["Offset of field: stor_reload::config"][::core::mem::offset_of!(stor_reload, config) - 48usize];
     ["Offset of field: stor_reload::lower_count"][::core::mem::offset_of!(stor_reload, lower_count) - 56usize];
     ["Offset of field: stor_reload::config_len"][::core::mem::offset_of!(stor_reload, config_len) - 60usize];
+};
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct stor_insert {
+    pub header: stor_header,
+    pub uuid: [__u8; 16usize],
+    pub below_uuid: [__u8; 16usize],
+    pub joined_uuid: [__u8; 16usize],
+    pub below_name: [super::ctypes::c_char; 64usize],
+    pub joined_name: [super::ctypes::c_char; 64usize],
+    pub joined_target: [super::ctypes::c_char; 16usize],
+    pub target: [super::ctypes::c_char; 16usize],
+    pub joined_size: __u64,
+    pub lowers: __u64,
+    pub joined_config: __u64,
+    pub config: __u64,
+    pub lower_count: __u32,
+    pub joined_config_len: __u32,
+    pub config_len: __u32,
+    pub reserved: __u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of stor_insert"][::core::mem::size_of::<stor_insert>() - 272usize];
+    ["Alignment of stor_insert"][::core::mem::align_of::<stor_insert>() - 8usize];
+    ["Offset of field: stor_insert::header"][::core::mem::offset_of!(stor_insert, header) - 0usize];
+    ["Offset of field: stor_insert::uuid"][::core::mem::offset_of!(stor_insert, uuid) - 16usize];
+    ["Offset of field: stor_insert::below_uuid"][::core::mem::offset_of!(stor_insert, below_uuid) - 32usize];
+    ["Offset of field: stor_insert::joined_uuid"][::core::mem::offset_of!(stor_insert, joined_uuid) - 48usize];
+    ["Offset of field: stor_insert::below_name"][::core::mem::offset_of!(stor_insert, below_name) - 64usize];
+    ["Offset of field: stor_insert::joined_name"][::core::mem::offset_of!(stor_insert, joined_name) - 128usize];
+    ["Offset of field: stor_insert::joined_target"][::core::mem::offset_of!(stor_insert, joined_target) - 192usize];
+    ["Offset of field: stor_insert::target"][::core::mem::offset_of!(stor_insert, target) - 208usize];
+    ["Offset of field: stor_insert::joined_size"][::core::mem::offset_of!(stor_insert, joined_size) - 224usize];
+    ["Offset of field: stor_insert::lowers"][::core::mem::offset_of!(stor_insert, lowers) - 232usize];
+    ["Offset of field: stor_insert::joined_config"][::core::mem::offset_of!(stor_insert, joined_config) - 240usize];
+    ["Offset of field: stor_insert::config"][::core::mem::offset_of!(stor_insert, config) - 248usize];
+    ["Offset of field: stor_insert::lower_count"][::core::mem::offset_of!(stor_insert, lower_count) - 256usize];
+    ["Offset of field: stor_insert::joined_config_len"]
+        [::core::mem::offset_of!(stor_insert, joined_config_len) - 260usize];
+    ["Offset of field: stor_insert::config_len"][::core::mem::offset_of!(stor_insert, config_len) - 264usize];
+    ["Offset of field: stor_insert::reserved"][::core::mem::offset_of!(stor_insert, reserved) - 268usize];
 };
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -90,7 +90,8 @@ impl Lower {
         Self::open_device(device_of(fd)?, writable, holder)
     }
 
-    fn open_device<H: Holder>(device: u32, writable: bool, holder: &Arc<H>) -> Result<Self> {
+    /// The same by its number.
+    pub fn open_device<H: Holder>(device: u32, writable: bool, holder: &Arc<H>) -> Result<Self> {
         let mode = ffi::BLK_OPEN_READ | if writable { ffi::BLK_OPEN_WRITE } else { 0 };
         let claim = Arc::into_raw(holder.clone()).cast_mut();
         let drop_holder = |claim: NonNull<c_void>| {

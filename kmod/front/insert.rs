@@ -162,7 +162,7 @@ impl State {
         if let Err(error) = swapped {
             let new_links = entry.disk.links();
             entry.disk.unlink(old_links, new_links);
-            if entry.is_empty() {
+            if !entry.disk.with_live(|live| Ok(live.object.is_some()))? {
                 entry.set_engine(None);
             }
             // What stands on the other goes first.

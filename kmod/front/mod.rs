@@ -23,6 +23,7 @@
 pub mod control;
 pub mod edge;
 pub mod event;
+mod insert;
 #[cfg(CONFIG_KUNIT = "y")]
 mod kunit;
 pub mod notice;

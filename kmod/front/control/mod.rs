@@ -66,7 +66,8 @@ arguments!(
     stor_pool_change,
     stor_pool_device,
     stor_replica_status,
-    stor_replica_verify
+    stor_replica_verify,
+    stor_insert
 );
 
 impl From<HeaderError> for Error {
@@ -227,6 +228,7 @@ fn dispatch(front: &'static Front, call: &Call) -> Result {
         uapi::STOR_NR_POOL_DEVICE => pool::device,
         uapi::STOR_NR_REPLICA_STATUS => volume::replica_status,
         uapi::STOR_NR_REPLICA_VERIFY => volume::replica_verify,
+        uapi::STOR_NR_INSERT => volume::insert,
         _ => return Err(ENOTTY),
     };
     run(front, call)

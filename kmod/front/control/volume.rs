@@ -6,6 +6,7 @@ use super::below::{read_fds, Below};
 use super::{check_text, read_bytes, write_array, Call};
 use crate::abi::uapi;
 use crate::block::bdev::major_minor;
+use crate::front::insert::Insertion;
 use crate::front::registry::{Creation, Entry, Table, NO_POOL};
 use crate::front::Front;
 use kernel::prelude::*;
@@ -84,6 +85,32 @@ pub(super) fn reload(front: &'static Front, call: &Call) -> Result {
         read_table(argument.size, (argument.lowers, argument.lower_count), (argument.config, argument.config_len))?;
     let shrink = argument.header.flags & uapi::STOR_RELOAD_SHRINK != 0;
     front.lock().reload(&argument.uuid, table, shrink)
+}
+
+pub(super) fn insert(front: &'static Front, call: &Call) -> Result {
+    let argument = call.large::<uapi::stor_insert>(0)?;
+    for text in [&argument.below_name[..], &argument.joined_name, &argument.joined_target, &argument.target] {
+        check_text(text)?;
+    }
+    if argument.below_uuid == [0; 16] || argument.joined_uuid == [0; 16] || argument.reserved != 0 {
+        return Err(EINVAL);
+    }
+    if argument.lower_count == 0 || argument.config_len > uapi::STOR_MAX_CONFIG {
+        return Err(if argument.lower_count == 0 { EINVAL } else { E2BIG });
+    }
+    let insertion = Insertion {
+        uuid: argument.uuid,
+        below: (argument.below_uuid, argument.below_name),
+        joined: (argument.joined_uuid, argument.joined_name, argument.joined_target),
+        table: read_table(
+            argument.joined_size,
+            (argument.lowers, argument.lower_count),
+            (argument.joined_config, argument.joined_config_len),
+        )?,
+        target: argument.target,
+        config: read_bytes(argument.config, argument.config_len as usize)?,
+    };
+    front.lock().insert(front, insertion)
 }
 
 pub(super) fn set(front: &'static Front, call: &Call) -> Result {
