@@ -11,17 +11,21 @@ use super::{clock, ffi, Driver};
 use crate::abi::errno;
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use kernel::bindings;
 use kernel::error::{from_err_ptr, to_result};
 use kernel::prelude::*;
 use kernel::sync::atomic::{ordering::Full, Atomic};
+use kernel::sync::Arc;
 use kernel::time::msecs_to_jiffies;
 
 /// What the queue carries.
+///
+/// It stays until the last opener has closed the disk, which may be after the disk was removed; `live` goes with the disk.
 pub(super) struct Shared<D: Driver> {
     pub(super) driver: D,
-    pub(super) live: UnsafeCell<D::Live>,
+    live: UnsafeCell<MaybeUninit<D::Live>>,
     /// Whether a [`Frozen`] exists: there is only one at a time.
     frozen: Atomic<i32>,
 }
@@ -29,7 +33,15 @@ pub(super) struct Shared<D: Driver> {
 // SAFETY: `live` is shared between requests as `&Live`, which is `Sync`, and changed only through the one `Frozen`.
 unsafe impl<D: Driver> Sync for Shared<D> {}
 
-/// A disk. Dropping it removes it: no one may have it open.
+impl<D: Driver> Shared<D> {
+    /// What live requests use; not to be touched when none is and there is no [`Frozen`].
+    pub(super) fn live(&self) -> *mut D::Live {
+        // It is transparent.
+        self.live.get().cast()
+    }
+}
+
+/// A disk. Dropping it removes it, as if it were pulled out if somebody has it open.
 ///
 /// # Invariants
 ///
@@ -40,7 +52,7 @@ pub struct Disk<D: Driver> {
     added: bool,
     held: bool,
     links: KVec<NonNull<bindings::block_device>>,
-    shared: KBox<Shared<D>>,
+    shared: Arc<Shared<D>>,
     tags: TagSet<D>,
 }
 
@@ -56,6 +68,7 @@ impl<D: Driver> Operations<D> {
         bindings::block_device_operations {
             open: Some(Self::open),
             release: Some(Self::release),
+            free_disk: Some(Self::free),
             owner: this_module(),
             ..pin_init::zeroed()
         }
@@ -87,6 +100,14 @@ impl<D: Driver> Operations<D> {
         // SAFETY: Called for a disk of a `Disk<D>`.
         unsafe { Self::driver(disk) }.release();
     }
+
+    /// # Safety
+    ///
+    /// Called by the kernel for a disk of a `Disk<D>` that was added, when nobody has it any more.
+    unsafe extern "C" fn free(disk: *mut bindings::gendisk) {
+        // SAFETY: `Disk::add` left this there.
+        drop(unsafe { Arc::from_raw((*disk).private_data.cast::<Shared<D>>().cast_const()) });
+    }
 }
 
 /// The operations of all disks of one kind; made once, as `owner` is known only at run time.
@@ -116,7 +137,7 @@ impl<D: Driver> DiskOperations<D> {
             return None;
         }
         // SAFETY: A disk with this table was made by `Disk::new`, which has left this there.
-        let live = unsafe { (*(*disk).private_data.cast::<Shared<D>>()).live.get() };
+        let live = unsafe { (*(*disk).private_data.cast::<Shared<D>>()).live() };
         // INVARIANT: Just entered.
         Some(Pinned { queue, live, _driver: PhantomData })
     }
@@ -132,15 +153,16 @@ impl<D: Driver> Disk<D> {
         live: D::Live,
     ) -> Result<Self> {
         let tags = TagSet::new()?;
-        let shared = Shared { driver, live: UnsafeCell::new(live), frozen: Atomic::new(0) };
-        let shared = KBox::new(shared, GFP_KERNEL)?;
-        let data = (&raw const *shared).cast_mut().cast();
+        let empty = UnsafeCell::new(MaybeUninit::uninit());
+        let shared = Arc::new(Shared { driver, live: empty, frozen: Atomic::new(0) }, GFP_KERNEL)?;
+        let data = Arc::as_ptr(&shared).cast_mut().cast();
         let mut limits = limits.0;
         // SAFETY: The tag set is allocated; `shared` stays where it is until the disk is gone.
         let disk = from_err_ptr(unsafe { ffi::stor_alloc_disk(tags.as_ptr(), &mut limits, data) })?;
         let disk = NonNull::new(disk).ok_or(ENOMEM)?;
-        // SAFETY: A new disk, which nobody else knows.
+        // SAFETY: A new disk, which nobody else knows; no request is live before it is added.
         unsafe {
+            (*shared.live.get()).write(live);
             let disk = &mut *disk.as_ptr();
             disk.fops = &*operations.0;
             disk.private_data = data;
@@ -192,6 +214,8 @@ impl<D: Driver> Disk<D> {
             bindings::set_capacity(self.disk.as_ptr(), sectors);
             to_result(bindings::device_add_disk(core::ptr::null_mut(), self.disk.as_ptr(), groups))?;
         }
+        // Openers may keep it: see `Operations::free`.
+        let _ = Arc::into_raw(self.shared.clone());
         self.added = true;
         Ok(())
     }
@@ -232,7 +256,7 @@ impl<D: Driver> Disk<D> {
             return Err(EBUSY);
         }
         // SAFETY: It is changed only through a `Frozen`, and there is none.
-        let seen = look(unsafe { &*self.shared.live.get() });
+        let seen = look(unsafe { &*self.shared.live() });
         self.shared.frozen.store(0, kernel::sync::atomic::ordering::Release);
         seen
     }
@@ -246,7 +270,7 @@ impl<D: Driver> Disk<D> {
             return Err(EBUSY);
         }
         // INVARIANT: Just entered.
-        Ok(Pinned { queue, live: self.shared.live.get(), _driver: PhantomData })
+        Ok(Pinned { queue, live: self.shared.live(), _driver: PhantomData })
     }
 
     /// Requests that were started and have not ended.
@@ -350,12 +374,13 @@ impl<D: Driver> Drop for Disk<D> {
         let links = self.links.len();
         self.unlink(0, links);
         // SAFETY: The disk is ours. Once it is unregistered no request is live, and after the wait none is inside
-        // the driver; then `shared` and `tags` may go, in that order.
+        // the driver; then what they used may go, and `tags`.
         unsafe {
             if self.added {
                 bindings::del_gendisk(self.disk.as_ptr());
                 self.tags.wait_quiesce_done();
             }
+            (*self.shared.live.get()).assume_init_drop();
             bindings::put_disk(self.disk.as_ptr());
         }
     }
@@ -398,7 +423,7 @@ impl<D: Driver> Frozen<'_, D> {
     /// What live requests will use.
     pub fn live(&mut self) -> &mut D::Live {
         // SAFETY: The queue is frozen and quiet, so no request is live; this is the only `Frozen`.
-        unsafe { &mut *self.0.disk.shared.live.get() }
+        unsafe { &mut *self.0.disk.shared.live() }
     }
 
     /// For how long I/O has been held, in nanoseconds.

@@ -141,7 +141,7 @@ impl<D: Driver> Request<D> {
     #[inline]
     pub fn live(&self) -> &D::Live {
         // SAFETY: It is changed only while the queue is frozen, and then no request is live.
-        unsafe { &*self.shared().live.get() }
+        unsafe { &*self.shared().live() }
     }
 
     /// What it asks for, and the same as a number of `enum req_op`.

@@ -11,13 +11,14 @@
 //! Both disks below are made first, as any disk is. That of `below` is held until the volume's I/O is, and its object has read what
 //! the volume's has written; then it lets I/O through, for `joined` stands on it and the volume's new object may want to read. If that
 //! refuses, `below` is emptied again, and the volume's old object goes on.
+//!
+//! Each step is a function of its own, because what they have on the stack together is too much for it.
 
+use super::edge::{Object, Pool};
 use super::notice::{Label, Notices};
-use super::pool;
-use super::edge::Object;
 use super::registry::{hand_over, link, none, open_lowers, pool_limits, Below, Entry, Plan, State, Table, NO_POOL};
 use super::volume::{Live, Lowers};
-use super::{Front, DRAIN_MS};
+use super::{pool, Front, DRAIN_MS};
 use crate::abi::{errno, uapi};
 use crate::block::bdev::{Lower, LowerSet};
 use crate::block::queue_limits::QueueLimits;
@@ -40,18 +41,56 @@ pub struct Insertion {
     pub config: KVVec<u8>,
 }
 
-/// The one lower device that is a volume's disk.
-fn on(device: u32, writable: bool, notices: &Arc<Notices>) -> Result<Lowers> {
-    let lowers = LowerSet::with_capacity(1)?;
-    lowers.push(Lower::open_device(device, writable, notices)?)?;
-    Ok(Arc::new(lowers, GFP_KERNEL)?)
+/// A volume's next object, and what it stands on.
+struct Next {
+    object: Object,
+    lowers: Lowers,
+    origin: Lowers,
+    limits: QueueLimits,
 }
 
 impl State {
     /// All of it is done, or nothing.
     pub fn insert(&mut self, front: &'static Front, insertion: Insertion) -> Result {
-        let Insertion { uuid, below, joined, table, target, config } = insertion;
-        let index = self.position(&uuid)?;
+        let index = self.check_insertion(&insertion)?;
+        self.volumes.reserve(2, GFP_KERNEL)?;
+        let sequences = (self.next_sequence(), self.next_sequence(), self.next_sequence());
+        let (mut below, moved) = self.below(front, index, &insertion, sequences.0)?;
+        let joined = self.joined(front, index, &insertion, &below, sequences.1)?;
+        if let Err(error) = self.exchange(index, &insertion, &mut below, moved, &joined) {
+            // What stands on the other goes first; and whoever reads it already waits for its I/O.
+            let _ = below.disk.release();
+            drop(joined);
+            return Err(error);
+        }
+        let entry = self.volumes.get_mut(index).ok_or(ENXIO)?;
+        entry.config = insertion.config;
+        (entry.pool, entry.sequence) = (NO_POOL, sequences.2);
+        entry.notices().set_label(Label { target: insertion.target, ..entry.label() });
+        entry.disk.changed();
+        below.emit(uapi::STOR_EVENT_CREATED, below.size);
+        joined.emit(uapi::STOR_EVENT_CREATED, joined.size);
+        entry.emit(uapi::STOR_EVENT_RELOADED, entry.size);
+        self.stack(index, below, joined)?;
+        self.changed();
+        Ok(())
+    }
+
+    /// In the order in which they stand on each other.
+    #[inline(never)]
+    fn stack(&mut self, index: usize, below: Entry, joined: Entry) -> Result {
+        let entry = self.volumes.remove(index).map_err(|_| ENXIO)?;
+        self.volumes.push(below, GFP_KERNEL)?;
+        self.volumes.push(joined, GFP_KERNEL)?;
+        self.volumes.push(entry, GFP_KERNEL)?;
+        Ok(())
+    }
+
+    /// Which volume it is about, if it can be.
+    #[inline(never)]
+    fn check_insertion(&self, insertion: &Insertion) -> Result<usize> {
+        let Insertion { uuid, below, joined, .. } = insertion;
+        let index = self.position(uuid)?;
         self.check_name(&below.1)?;
         self.check_name(&joined.1)?;
         let taken = self.is_uuid_taken(&below.0) || self.is_uuid_taken(&joined.0);
@@ -61,13 +100,7 @@ impl State {
         if self.volumes.len().saturating_add(2) > uapi::STOR_MAX_VOLUMES as usize {
             return Err(E2BIG);
         }
-        self.volumes.reserve(2, GFP_KERNEL)?;
-        let (below_sequence, joined_sequence, sequence) =
-            (self.next_sequence(), self.next_sequence(), self.next_sequence());
         let entry = self.volumes.get(index).ok_or(ENXIO)?;
-        let (size, read_only) = (entry.size, entry.read_only);
-        let version = entry.engine.ok_or(ENODEV)?;
-        let engine = self.engine(&version).ok_or(ENODEV)?;
         if entry.disk.is_held() {
             return Err(EBUSY);
         }
@@ -75,145 +108,187 @@ impl State {
         if entry.disk.with_live(|live| Ok(live.object.as_ref().ok_or(ENODEV)?.spreads()))? {
             return Err(errno::EOPNOTSUPP.into());
         }
+        Ok(index)
+    }
+
+    /// The pool that a volume is of.
+    fn pool_of(&self, entry: &Entry) -> Result<Option<&Pool>> {
         let pool = match entry.pool {
             NO_POOL => None,
             uuid => Some(self.find_pool(&uuid)?),
         };
-        let pool = pool.map(pool::Entry::object).transpose()?.map(|pool| &**pool);
-        let label = |name, target| Label { name, engine: version, target };
+        Ok(pool.map(pool::Entry::object).transpose()?.map(|pool| &**pool))
+    }
 
-        // What it was.
-        let notices = Notices::new(below.0, label(below.1, entry.notices().target()))?;
-        let mut old_config = KVVec::new();
-        old_config.extend_from_slice(&entry.config, GFP_KERNEL)?;
-        let (lowers, origin) = (entry.lowers.clone(), entry.origin.clone());
+    /// A volume that is what this one is, and its object, which is not there yet: nobody's I/O goes through before it is.
+    #[inline(never)]
+    fn below(
+        &self,
+        front: &'static Front,
+        index: usize,
+        insertion: &Insertion,
+        sequence: u64,
+    ) -> Result<(Entry, Object)> {
+        let entry = self.volumes.get(index).ok_or(ENXIO)?;
+        let version = entry.engine.ok_or(ENODEV)?;
+        let engine = self.engine(&version).ok_or(ENODEV)?;
+        let pool = self.pool_of(entry)?;
+        let (uuid, name) = insertion.below;
+        let notices = Notices::new(uuid, Label { name, ..entry.label() })?;
+        let mut config = KVVec::new();
+        config.extend_from_slice(&entry.config, GFP_KERNEL)?;
         let limits = match pool {
-            None => QueueLimits::stack(lowers.iter()),
-            Some(pool) => pool_limits(pool, &lowers, &origin),
+            None => QueueLimits::stack(entry.lowers.iter()),
+            Some(pool) => pool_limits(pool, &entry.lowers, &entry.origin),
         };
-        let plan = Plan { notices: &notices, size, config: &old_config, read_only };
-        let moved = plan.prepare(engine, &entry.below(), pool)?;
-        let below_index = self.free_index(u32::MAX);
-        let live = Live { object: None, lowers: lowers.clone(), origin: origin.clone() };
-        // Nobody's I/O goes through before there is an object.
-        let disk = plan.show(front, below_index, &limits, live, |disk| disk.hold(DRAIN_MS))?;
-        let mut below = Entry {
+        let plan = Plan { notices: &notices, size: entry.size, config: &config, read_only: entry.read_only };
+        let object = plan.prepare(engine, &entry.below(), pool)?;
+        let number = self.free_index(u32::MAX);
+        let live = Live { object: None, lowers: entry.lowers.clone(), origin: entry.origin.clone() };
+        let disk = plan.show(front, number, &limits, live, |disk| disk.hold(DRAIN_MS))?;
+        let below = Entry {
             disk,
-            index: below_index,
-            size,
-            read_only,
-            config: old_config,
-            lowers,
-            origin,
-            engine: Some(version),
+            index: number,
+            size: entry.size,
+            read_only: entry.read_only,
+            config,
+            lowers: entry.lowers.clone(),
+            origin: entry.origin.clone(),
+            engine: entry.engine,
             suspended_since: 0,
             pool: entry.pool,
-            sequence: below_sequence,
+            sequence,
             block_sizes: limits.block_sizes(),
         };
+        Ok((below, object))
+    }
 
-        // What joins it to others.
-        let notices = Notices::new(joined.0, label(joined.1, joined.2))?;
+    /// The volume that joins that one to others.
+    #[inline(never)]
+    fn joined(
+        &self,
+        front: &'static Front,
+        index: usize,
+        insertion: &Insertion,
+        below: &Entry,
+        sequence: u64,
+    ) -> Result<Entry> {
+        let entry = self.volumes.get(index).ok_or(ENXIO)?;
+        let version = entry.engine.ok_or(ENODEV)?;
+        let engine = self.engine(&version).ok_or(ENODEV)?;
+        let (uuid, name, target) = insertion.joined;
+        let (table, read_only) = (&insertion.table, entry.read_only);
+        let notices = Notices::new(uuid, Label { name, target, ..entry.label() })?;
         let lowers = open_lowers(&table.fds, !read_only, &notices, table.fds.len().saturating_add(1))?;
         self.check_loop(entry, &lowers)?;
         lowers.push(Lower::open_device(below.disk.device(), !read_only, &notices)?)?;
-        let limits = QueueLimits::stack(lowers.iter());
-        let plan = Plan { notices: &notices, size: table.size, config: &table.config, read_only };
-        let origin = none()?;
+        let (limits, origin) = (QueueLimits::stack(lowers.iter()), none()?);
         let under = Below { lowers: &lowers, origin: &origin };
+        let plan = Plan { notices: &notices, size: table.size, config: &table.config, read_only };
         let mut object = plan.prepare(engine, &under, None)?;
         object.load()?;
-        let joined_index = self.free_index(below_index);
+        let number = self.free_index(below.index);
         let live = Live { object: Some(object), lowers: lowers.clone(), origin: origin.clone() };
-        let disk = plan.show(front, joined_index, &limits, live, |disk| link(disk, &under))?;
-        let joined = Entry {
+        let disk = plan.show(front, number, &limits, live, |disk| link(disk, &under))?;
+        let mut config = KVVec::new();
+        config.extend_from_slice(&table.config, GFP_KERNEL)?;
+        Ok(Entry {
             disk,
-            index: joined_index,
+            index: number,
             size: table.size,
             read_only,
-            config: table.config,
+            config,
             lowers,
             origin,
-            engine: Some(version),
+            engine: entry.engine,
             suspended_since: 0,
             pool: NO_POOL,
-            sequence: joined_sequence,
+            sequence,
             block_sizes: limits.block_sizes(),
-        };
+        })
+    }
 
-        // What it goes on as.
-        let lowers = on(joined.disk.device(), !read_only, entry.notices())?;
+    fn exchange(
+        &mut self,
+        index: usize,
+        insertion: &Insertion,
+        below: &mut Entry,
+        moved: Object,
+        joined: &Entry,
+    ) -> Result {
+        let next = self.next(index, insertion, joined)?;
+        exchange(self.volumes.get_mut(index).ok_or(ENXIO)?, below, moved, next)
+    }
+
+    /// What the volume goes on as.
+    #[inline(never)]
+    fn next(&self, index: usize, insertion: &Insertion, joined: &Entry) -> Result<Next> {
+        let entry = self.volumes.get(index).ok_or(ENXIO)?;
+        let version = entry.engine.ok_or(ENODEV)?;
+        let engine = self.engine(&version).ok_or(ENODEV)?;
+        let lowers = LowerSet::with_capacity(1)?;
+        lowers.push(Lower::open_device(joined.disk.device(), !entry.read_only, entry.notices())?)?;
+        let (lowers, origin) = (Arc::new(lowers, GFP_KERNEL)?, none()?);
         let limits = QueueLimits::stack(lowers.iter());
         if entry.disk.driver().open_count() > 0 && limits.block_sizes().0 != entry.block_sizes.0 {
             return Err(EBUSY);
         }
-        let origin = none()?;
-        let under = Below { lowers: &lowers, origin: &origin };
-        let plan = Plan { notices: entry.notices(), size, config: &config, read_only };
-        let new = plan.prepare_as(engine, &target, &under, None)?;
-        let limits = if new.spreads() { limits.spread() } else { limits };
-
-        let entry = self.volumes.get_mut(index).ok_or(ENXIO)?;
-        let old_links = entry.disk.links();
-        let under_below = Below { lowers: &below.lowers, origin: &below.origin };
-        let swapped = link(&mut below.disk, &under_below)
-            .and_then(|()| link(&mut entry.disk, &under))
-            .and_then(|()| swap(entry, &mut below, (moved, new), (&lowers, &origin), &limits));
-        if let Err(error) = swapped {
-            let new_links = entry.disk.links();
-            entry.disk.unlink(old_links, new_links);
-            if !entry.disk.with_live(|live| Ok(live.object.is_some()))? {
-                entry.set_engine(None);
-            }
-            // What stands on the other goes first.
-            joined.disk.driver().settle(false);
-            drop(joined);
-            return Err(error);
-        }
-        entry.disk.unlink(0, old_links);
-        (entry.lowers, entry.origin, entry.config) = (lowers, origin, config);
-        (entry.pool, entry.sequence, entry.block_sizes) = (NO_POOL, sequence, limits.block_sizes());
-        entry.notices().set_label(Label { target, ..entry.label() });
-        entry.disk.changed();
-        below.emit(uapi::STOR_EVENT_CREATED, below.size);
-        joined.emit(uapi::STOR_EVENT_CREATED, joined.size);
-        entry.emit(uapi::STOR_EVENT_RELOADED, size);
-        // In the order in which they stand on each other.
-        let entry = self.volumes.remove(index).map_err(|_| ENXIO)?;
-        for entry in [below, joined, entry] {
-            self.volumes.push(entry, GFP_KERNEL)?;
-        }
-        self.changed();
-        Ok(())
+        let (size, config, read_only) = (entry.size, &*insertion.config, entry.read_only);
+        let plan = Plan { notices: entry.notices(), size, config, read_only };
+        let object = plan.prepare_as(engine, &insertion.target, &Below { lowers: &lowers, origin: &origin }, None)?;
+        let limits = if object.spreads() { limits.spread() } else { limits };
+        Ok(Next { object, lowers, origin, limits })
     }
 }
 
-/// Moves what a volume was to `below`, and puts `new` in its place. If anything is refused, the volume is what it was; if even that cannot be read
-/// again, it is empty.
-fn swap(
-    entry: &mut Entry,
-    below: &mut Entry,
-    (moved, new): (Object, Object),
-    (lowers, origin): (&Lowers, &Lowers),
-    limits: &QueueLimits,
-) -> Result {
+/// Gives a volume its next object, and what it was to `below`; or leaves it as it is.
+#[inline(never)]
+fn exchange(entry: &mut Entry, below: &mut Entry, moved: Object, next: Next) -> Result {
+    let (lowers, origin, sizes) = (next.lowers.clone(), next.origin.clone(), next.limits.block_sizes());
+    let old_links = entry.disk.links();
+    let under_below = Below { lowers: &below.lowers, origin: &below.origin };
+    let swapped = link(&mut below.disk, &under_below)
+        .and_then(|()| link(&mut entry.disk, &Below { lowers: &lowers, origin: &origin }))
+        .and_then(|()| swap(entry, below, moved, next));
+    if let Err(error) = swapped {
+        let new_links = entry.disk.links();
+        entry.disk.unlink(old_links, new_links);
+        if !entry.disk.with_live(|live| Ok(live.object.is_some()))? {
+            entry.set_engine(None);
+        }
+        return Err(error);
+    }
+    entry.disk.unlink(0, old_links);
+    (entry.lowers, entry.origin, entry.block_sizes) = (lowers, origin, sizes);
+    Ok(())
+}
+
+/// Moves what a volume was to `below`, and puts `next` in its place. If anything is refused, the volume is what it was; if even that
+/// cannot be read again, it is empty.
+#[inline(never)]
+fn swap(entry: &mut Entry, below: &mut Entry, moved: Object, next: Next) -> Result {
+    let Next { mut object, lowers, origin, limits } = next;
     let update = entry.disk.start_limits();
     let mut frozen = entry.disk.freeze(DRAIN_MS)?;
     let live = frozen.live();
     let old = hand_over(&mut live.object, moved)?.ok_or(ENODEV)?;
     // It has what the volume had; and the volume's new object may want to read it.
-    below.disk.freeze(DRAIN_MS)?.live().object = live.object.take();
-    below.disk.release()?;
-    let mut new = new;
-    let loaded = new.load().and_then(|()| update.commit(&frozen, limits));
+    let given = give(below, live);
+    let loaded = given.and_then(|()| object.load()).and_then(|()| update.commit(&frozen, &limits));
     let live = frozen.live();
     if let Err(error) = loaded {
-        drop(new);
+        drop(object);
         live.object = below.disk.freeze(DRAIN_MS)?.live().object.take();
         let _ = hand_over(&mut live.object, old);
         return Err(error);
     }
-    *live = Live { object: Some(new), lowers: lowers.clone(), origin: origin.clone() };
+    *live = Live { object: Some(object), lowers, origin };
     drop(old);
     Ok(())
+}
+
+/// Gives a volume's object to `below`, and lets its I/O through.
+fn give(below: &mut Entry, live: &mut Live) -> Result {
+    below.disk.freeze(DRAIN_MS)?.live().object = live.object.take();
+    below.disk.release()
 }
