@@ -36,6 +36,8 @@ pub struct Layout {
 pub enum NoRoom {
     /// The device is too small; how many sectors it has.
     Device(u64),
+    /// The device is too small for what is before the data; how many sectors it has.
+    Ahead(u64),
     /// Something lies where the membership record would have to be.
     Gap,
     /// The bitmap.
@@ -47,6 +49,9 @@ impl fmt::Display for NoRoom {
         match self {
             Self::Device(sectors) => {
                 write!(f, "a leg of {sectors} sectors is too small: it has to have at least {}", LEG_MIN.0)
+            }
+            Self::Ahead(sectors) => {
+                write!(f, "a device of {sectors} sectors is too small for the metadata: it has to have at least {MIB}")
             }
             Self::Gap => f.write_str(
                 "there is no room for the membership record before the data: copy the data to a leg that Stor has made",
@@ -66,22 +71,43 @@ pub fn fresh(device: Sectors) -> Result<Layout, NoRoom> {
     if device < LEG_MIN {
         return Err(no_room);
     }
-    const GIB: u64 = 1024 * MIB;
-    let space = match device.0 {
-        sectors if sectors >= 200 * GIB => 256,
-        sectors if sectors > 8 * GIB => 128,
-        _ => PAGE_SECTORS,
-    };
+    let (bitmap, bad_blocks) = tables(device.0).ok_or(no_room)?;
     // Room to move the data by in a reshape, as mdadm leaves it.
     let headroom = (device.0 / 1024).min(128 * MIB);
-    let bitmap = Extent::new(AT.0 + PAGE_SECTORS, space).ok_or(no_room)?;
-    let bad_blocks = Extent::new(bitmap.end, PAGE_SECTORS).ok_or(no_room)?;
     let start = bad_blocks.end.saturating_add(headroom).div_ceil(MIB) * MIB;
     let data = Extent { start, end: device.0 };
     if start >= device.0 {
         return Err(no_room);
     }
     Ok(Layout { bitmap, bad_blocks, data })
+}
+
+/// Lays out a leg whose data are there already, behind the first of its parts: a device with so many sectors, which has the rest.
+///
+/// # Errors
+///
+/// That device is too small.
+pub fn ahead(metadata: Sectors, data: Sectors) -> Result<Layout, NoRoom> {
+    let no_room = NoRoom::Ahead(metadata.0);
+    let start = metadata.0 / MIB * MIB;
+    let end = start.checked_add(data.0).ok_or(no_room)?;
+    let (bitmap, bad_blocks) = tables(end).ok_or(no_room)?;
+    if bad_blocks.end.saturating_add(RECORD_ROOM) > start {
+        return Err(no_room);
+    }
+    Ok(Layout { bitmap, bad_blocks, data: Extent { start, end } })
+}
+
+/// Bitmap and bad-block log of a leg of so many sectors.
+fn tables(leg: u64) -> Option<(Extent, Extent)> {
+    const GIB: u64 = 1024 * MIB;
+    let space = match leg {
+        sectors if sectors >= 200 * GIB => 256,
+        sectors if sectors > 8 * GIB => 128,
+        _ => PAGE_SECTORS,
+    };
+    let bitmap = Extent::new(AT.0 + PAGE_SECTORS, space)?;
+    Some((bitmap, Extent::new(bitmap.end, PAGE_SECTORS)?))
 }
 
 /// The sectors of a leg that its bitmap can have: up to what comes next.

@@ -13,6 +13,7 @@
 //! - [`assemble`]: from the facts of the legs that are there to a plan, or to a reason why nobody can know; [`foreign`]: the same
 //!   where md has run the array
 //! - [`change`]: members that come and go
+//! - [`join`]: a leg whose metadata are on a device of their own
 //!
 //! and what decides while it runs:
 //! - [`acknowledge`]: whether a write or a flush may be acknowledged; [`chunk`]: one word for each chunk, for the I/O path
@@ -28,6 +29,7 @@ pub mod change;
 pub mod chunk;
 pub mod foreign;
 pub mod intent;
+pub mod join;
 pub mod keeper;
 pub mod lineage;
 pub mod mutant;

@@ -81,6 +81,8 @@ pub trait Host {
     fn content(&self, device: &Device, access: Access) -> Result<Rc<dyn Content>>;
     /// The paths of all block devices in which such a thing is looked for.
     fn candidates(&self, wanted: Wanted) -> Vec<PathBuf>;
+    /// What stays the same of a device when its number and its node change, in one word; `None` if nothing does.
+    fn identity(&self, device: &Device) -> Option<String>;
     /// What a device holds that is known (a file system, a partition table, RAID, LVM ...), in words; `None` if nothing.
     fn signature(&self, device: &Device) -> Result<Option<String>>;
     /// Erases all signatures that [`signature`](Self::signature) finds.

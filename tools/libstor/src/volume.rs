@@ -20,7 +20,7 @@ use stor_pure::abi::uapi::*;
 use stor_pure::pure::control as rule;
 
 /// The only kind of volume there is yet.
-const LINEAR: &str = "linear";
+pub(crate) const LINEAR: &str = "linear";
 
 /// A volume, as the kernel lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]

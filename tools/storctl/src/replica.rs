@@ -7,7 +7,7 @@ use crate::print::Printer;
 use crate::progress::Shown;
 use crate::{connect_replicas as connect, Stop};
 use libstor::metadata::Progress;
-use libstor::replica::{Assemble, Import, NewReplica, ReplicaChange as Answer, Reserve, Settings, Verify};
+use libstor::replica::{Assemble, Convert, Import, NewReplica, ReplicaChange as Answer, Reserve, Settings, Verify};
 use libstor::size::Iec;
 use libstor::{Bytes, Error, Kind, Result};
 use std::path::Path;
@@ -115,6 +115,10 @@ fn change(request: &ReplicaChange) -> Result<Answer> {
                 return Err(Error::new(Kind::Usage, "nothing is to be set").help("see 'storctl replica set --help'"));
             }
             connect(change.dry_run)?.set_replica(&replica.replica, &settings)
+        }
+        ReplicaChange::Convert { volume, metadata, force, change } => {
+            let how = Convert { metadata: metadata.clone(), force: *force };
+            connect(change.dry_run)?.convert(volume, &how)
         }
         ReplicaChange::AddLeg { replica, device, force, change } => {
             connect(change.dry_run)?.add_leg(&replica.replica, device, *force)

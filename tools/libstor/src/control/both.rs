@@ -7,8 +7,8 @@
 use super::machine::host::{self, Local};
 use super::pool::{Changed, PoolCreate, PoolDevice, PoolInfo, PoolStatus, PoolTable, Pools, Transaction};
 use super::{
-    mapper, Answer, Control, Create, Events, Front, Machine, Mapper, Node, Repair, ReplicaFacts, Switched, System,
-    Table, Verified,
+    mapper, Answer, Control, Create, Events, Front, Insert, Machine, Mapper, Node, Repair, ReplicaFacts, Switched,
+    System, Table, Verified,
 };
 use crate::engine::Engine;
 use crate::volume::{Info, Status};
@@ -108,6 +108,10 @@ impl Control for Both {
 
     fn reload(&self, uuid: Uuid, table: &Table<'_>, shrink: bool) -> Answer<()> {
         self.of(uuid).reload(uuid, table, shrink)
+    }
+
+    fn insert(&self, insert: &Insert<'_>) -> Answer<()> {
+        self.of(insert.uuid).insert(insert)
     }
 
     fn list(&self) -> Answer<Vec<Info>> {

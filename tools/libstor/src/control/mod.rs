@@ -76,6 +76,25 @@ pub struct Create<'a> {
     pub pool: Option<Uuid>,
 }
 
+/// A volume that is to go on as another target, on what it was until then.
+#[derive(Clone, Copy, Debug)]
+pub struct Insert<'a> {
+    /// Its UUID.
+    pub uuid: Uuid,
+    /// UUID and name of the volume that is what this one was.
+    pub below: (Uuid, &'a str),
+    /// Those of the volume that stands on the `table`'s lowers and, as the last of them, on that.
+    pub joined: (Uuid, &'a str),
+    /// The kind of that volume.
+    pub joined_target: &'a str,
+    /// What that volume is made of.
+    pub table: Table<'a>,
+    /// What this one goes on as, with the joined volume as its only lower,
+    pub target: &'a str,
+    /// and with this configuration.
+    pub config: &'a [u8],
+}
+
 /// The node of a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -119,6 +138,8 @@ pub trait Control {
     fn resume(&self, uuid: Uuid) -> Answer<()>;
     /// `STOR_IOC_RELOAD`
     fn reload(&self, uuid: Uuid, table: &Table<'_>, shrink: bool) -> Answer<()>;
+    /// `STOR_IOC_INSERT`
+    fn insert(&self, insert: &Insert<'_>) -> Answer<()>;
     /// `STOR_IOC_LIST`
     fn list(&self) -> Answer<Vec<Info>>;
     /// `STOR_IOC_STATUS`

@@ -37,6 +37,7 @@ mod raw {
     ioctl_readwrite!(pool_device, MAGIC, STOR_NR_POOL_DEVICE, stor_pool_device);
     ioctl_readwrite!(replica_status, MAGIC, STOR_NR_REPLICA_STATUS, stor_replica_status);
     ioctl_readwrite!(replica_verify, MAGIC, STOR_NR_REPLICA_VERIFY, stor_replica_verify);
+    ioctl_readwrite!(insert, MAGIC, STOR_NR_INSERT, stor_insert);
     // linux/fs.h. The first two are misnumbered there for good: the kernel writes an int.
     ioctl_read_bad!(block_read_only, nix::request_code_none!(0x12, 94), c_int);
     ioctl_read_bad!(block_logical_size, nix::request_code_none!(0x12, 104), c_int);
@@ -153,6 +154,20 @@ pub(super) fn reload(file: &File, argument: &mut stor_reload, lowers: &[stor_low
     (argument.config, argument.config_len) = (pointer(config), count(config));
     // SAFETY: the kernel only reads behind the pointers, as far as the counts say, and the slices outlive the call.
     unsafe { raw::reload(file.as_raw_fd(), argument) }.map(drop)
+}
+
+pub(super) fn insert(
+    file: &File,
+    argument: &mut stor_insert,
+    lowers: &[stor_lower],
+    joined: &[u8],
+    config: &[u8],
+) -> Answer {
+    (argument.lowers, argument.lower_count) = (pointer(lowers), count(lowers));
+    (argument.joined_config, argument.joined_config_len) = (pointer(joined), count(joined));
+    (argument.config, argument.config_len) = (pointer(config), count(config));
+    // SAFETY: the kernel only reads behind the pointers, as far as the counts say, and the slices outlive the call.
+    unsafe { raw::insert(file.as_raw_fd(), argument) }.map(drop)
 }
 
 pub(super) fn pool_create(

@@ -12,6 +12,7 @@
 
 mod activate;
 pub mod area;
+pub(crate) mod below;
 mod catalog;
 mod change;
 mod check;

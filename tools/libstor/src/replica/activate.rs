@@ -20,7 +20,7 @@ impl Stor {
             Ok(found) => found,
             Err(error) => return (Vec::new(), Err(error)),
         };
-        let own = |group: &&Group| group.legs.iter().any(|leg| leg.record.is_ok());
+        let own = |group: &&Group| group.legs.iter().any(|leg| leg.record.is_ok()) || !group.joints.is_empty();
         let machine = self.system.machine();
         let in_volume = |leg: &Leg| {
             let is = |volume: &&Info| volume.number == leg.device.number;

@@ -70,14 +70,30 @@ impl Stor {
 
     fn try_assemble(&self, name: &str, how: &Assemble) -> Result<ReplicaChange> {
         if self.dry_run || how.reserve != Reserve::TakeOver {
-            return self.start(name, how);
+            return self.start_joined(name, how);
         }
         let entered = self.enter(&how.devices)?;
-        let answer = self.start(name, how);
+        let answer = self.start_joined(name, how);
         if answer.is_err() {
             self.withdraw(&entered);
         }
         answer
+    }
+
+    /// Starts it after legs that are there in parts were put together.
+    fn start_joined(&self, name: &str, how: &Assemble) -> Result<ReplicaChange> {
+        if self.fallback {
+            return self.start(name, how);
+        }
+        let done = self.put_together(name, how)?;
+        let how = Assemble { devices: done.devices.clone(), ..how.clone() };
+        match self.start(name, &how) {
+            Ok(change) => Ok(ReplicaChange { text: change.text + &done.text(), ..change }),
+            Err(error) => {
+                self.undo_together(&done);
+                Err(error)
+            }
+        }
     }
 
     fn start(&self, name: &str, how: &Assemble) -> Result<ReplicaChange> {

@@ -59,7 +59,10 @@ impl Stor {
         self.system.remove(info.uuid).map_err(|errno| if errno == Errno::EBUSY { open() } else { errno.into() })?;
         let lowers = status.lowers.iter().filter(|lower| !lower.gone);
         let devices: Vec<_> = lowers.filter_map(|lower| self.system.find(lower.number, &lower.disk).ok()).collect();
-        let text = format!("replica {} stopped{}", info.name, self.vacated(devices.iter()));
+        let mut text = format!("replica {} stopped{}", info.name, self.vacated(devices.iter()));
+        let legs: Vec<_> = devices.iter().map(|device| device.number).collect();
+        drop(devices);
+        text += &self.taken_apart(&legs, false);
         Ok(ReplicaChange { changed: true, dry_run: false, replica: self.view_replica(info.uuid).ok(), text })
     }
 

@@ -14,7 +14,7 @@ use crate::{Bytes, Error, Kind, Result, Stor, Uuid};
 use std::rc::Rc;
 use stor_pure::pure::md::bitmap::{put, Geometry, Header};
 use stor_pure::pure::md::create::Array;
-use stor_pure::pure::md::layout::{fresh, record_places, Layout};
+use stor_pure::pure::md::layout::{ahead, fresh, record_places, Layout};
 use stor_pure::pure::md::superblock::{feature, Superblock, AT};
 use stor_pure::pure::md::{Page, PAGE_SECTORS, PAGE_SIZE};
 use stor_pure::pure::replica::record::{Position, Record};
@@ -85,22 +85,43 @@ impl Stor {
                 })?
             }
         };
-        let mut array = Array {
-            uuid: uuid.into_bytes(),
-            name: [0; NAME_MAX],
-            time: self.system.time(),
-            size,
-            // There are at most 16, and blocks have at most 4 KiB.
-            legs: legs.len() as u32,
-            block_size: block.0 as u32,
-        };
-        let full = format!("{}:{}", self.system.hostname(), new.name);
-        let full = if full.len() < NAME_MAX { full } else { new.name.clone() };
-        array.name.iter_mut().zip(full.bytes()).for_each(|(to, from)| *to = from);
+        // There are at most 16.
+        let array = self.array(&new.name, uuid, size, legs.len() as u32, block);
         Ok(Draft { array, geometry, layouts, equal: new.assume_clean || legs.len() == 1 })
     }
 
-    pub(super) fn write_replica(&self, draft: &Draft, devices: &[Device], legs: usize) -> Result<()> {
+    /// What is to be written before data that are there already, on a device for that.
+    pub(super) fn draft_ahead(
+        &self,
+        name: &str,
+        uuid: Uuid,
+        metadata: &Device,
+        size: Bytes,
+        block: Bytes,
+    ) -> Result<Draft> {
+        let unfit = |why: &dyn std::fmt::Display| {
+            Error::new(Kind::Unfit, format!("{}: {why}", metadata.path.display())).help("use a device of 1 MiB or more")
+        };
+        let size = size.0 / SECTOR_SIZE;
+        let layout = ahead(Sectors(metadata.size.0 / SECTOR_SIZE), Sectors(size)).map_err(|why| unfit(&why))?;
+        let room = layout.bitmap.end.saturating_sub(layout.bitmap.start);
+        let geometry = Geometry::choose(size, room).map_err(|why| unfit(&why))?;
+        let array = self.array(name, uuid, size, 1, block);
+        Ok(Draft { array, geometry, layouts: vec![layout], equal: true })
+    }
+
+    fn array(&self, name: &str, uuid: Uuid, size: u64, legs: u32, block: Bytes) -> Array {
+        // Blocks have at most 4 KiB.
+        let (time, block_size) = (self.system.time(), block.0 as u32);
+        let mut array = Array { uuid: uuid.into_bytes(), name: [0; NAME_MAX], time, size, legs, block_size };
+        let full = format!("{}:{name}", self.system.hostname());
+        let full = if full.len() < NAME_MAX { full } else { name.into() };
+        array.name.iter_mut().zip(full.bytes()).for_each(|(to, from)| *to = from);
+        array
+    }
+
+    /// Writes it; the members' UUIDs by their places.
+    pub(super) fn write_replica(&self, draft: &Draft, devices: &[Device], legs: usize) -> Result<[[u8; 16]; PLACES]> {
         let mut contents: Vec<Rc<dyn Content>> = Vec::new();
         for device in devices {
             contents.push(self.system.content(device, Access::Claim)?);
@@ -122,7 +143,7 @@ impl Stor {
         for (number, layout) in (0..).zip(&draft.layouts) {
             superblocks.push(draft.superblock(number, layout, &members, lineage)?);
         }
-        let Some((first, _)) = superblocks.first() else { return Ok(()) };
+        let Some((first, _)) = superblocks.first() else { return Ok(members) };
         let record = draft.record(first, members, lineage, self.system.machine());
         for ((device, content), (superblock, layout)) in devices.iter().zip(&contents).zip(&superblocks) {
             draft.write_leg(device, content.as_ref(), superblock, layout, &record)?;
@@ -135,11 +156,21 @@ impl Stor {
             let written = content.write(at(AT.0), superblock.as_bytes()).and_then(|()| content.flush());
             written.map_err(|error| failed(device, "written", &error))?;
         }
-        Ok(())
+        Ok(members)
     }
 }
 
 impl Draft {
+    /// The array's name, as its superblocks have it.
+    pub(super) fn name(&self) -> [u8; NAME_MAX] {
+        self.array.name
+    }
+
+    /// Where the data of its first leg begin, in sectors.
+    pub(super) fn start(&self) -> u64 {
+        self.layouts.first().map_or(0, |layout| layout.data.start)
+    }
+
     fn superblock(
         &self,
         number: u32,

@@ -122,13 +122,18 @@ pub(crate) fn chosen(pages: &[Page; 2], whose: &Identity) -> ReadRecord {
 
 /// The name of an array without its host; its UUID, if the name is none that a volume can have.
 pub(crate) fn name(superblock: &Superblock) -> String {
-    let end = superblock.set_name.iter().position(|&byte| byte == 0).unwrap_or(superblock.set_name.len());
-    let full = String::from_utf8_lossy(superblock.set_name.get(..end).unwrap_or_default()).into_owned();
+    name_of(&superblock.set_name, &superblock.set_uuid)
+}
+
+/// The same of the fields that have them.
+pub(crate) fn name_of(set_name: &[u8], set_uuid: &[u8; 16]) -> String {
+    let end = set_name.iter().position(|&byte| byte == 0).unwrap_or(set_name.len());
+    let full = String::from_utf8_lossy(set_name.get(..end).unwrap_or_default()).into_owned();
     let name = full.split_once(':').map_or(full.as_str(), |(_, name)| name);
-    if text::check(name.as_bytes(), superblock.set_name.len() + 1).is_ok() {
+    if text::check(name.as_bytes(), set_name.len() + 1).is_ok() {
         name.into()
     } else {
-        Uuid::from_bytes(superblock.set_uuid).to_string()
+        Uuid::from_bytes(*set_uuid).to_string()
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::array::Array;
 use super::fallback::{beyond_md, served};
+use super::joint::Joint;
 use super::leg::Leg;
 use super::scan::{missing, scan, Group};
 use super::view::{FoundLeg, ReplicaView};
@@ -79,6 +80,7 @@ impl Stor {
                 let assembled = running.contains(&group.uuid);
                 rows.extend(group.legs.iter().map(|leg| found_leg(group, leg, assembled)));
                 rows.extend(found_tie_break(group, assembled));
+                rows.extend(group.joints.iter().map(|joint| found_joint(group, joint)));
             }
             rows.extend(found.troubles.into_iter().map(|trouble| FoundLeg {
                 path: trouble.path,
@@ -176,6 +178,24 @@ fn found_leg(group: &Group, leg: &Leg, assembled: bool) -> FoundLeg {
         entitled: leg.entitled(),
         state: words.iter().filter(|(_, is)| *is).map(|(word, _)| *word).collect(),
         problem: leg.record.as_ref().err().map(ToString::to_string),
+        reservation: None,
+    }
+}
+
+fn found_joint(group: &Group, joint: &Joint) -> FoundLeg {
+    FoundLeg {
+        path: joint.device.path.clone(),
+        replica: Some(group.name()),
+        replica_uuid: Some(group.uuid),
+        role: Some("metadata"),
+        slot: None,
+        uuid: Some(Uuid::from_bytes(joint.record.leg)),
+        events: None,
+        epoch: None,
+        lineage: None,
+        entitled: None,
+        state: vec!["apart"],
+        problem: Some(format!("the data of this leg are on {}", joint.parts())),
         reservation: None,
     }
 }

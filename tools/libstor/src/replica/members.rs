@@ -4,6 +4,7 @@
 //! the change; and who has left is erased only after the kernel has had it written down that it is none (docs/adr/0013).
 
 use super::config::{Config, Joins};
+use super::joint;
 use super::leg::{self, Leg};
 use super::refuse::refused;
 use super::spare::Spare;
@@ -82,8 +83,8 @@ impl Stor {
         let remove = || {
             let before = self.before(name)?;
             let leaving = self.leaving(&before, leg)?;
-            let text = self.leave(&before, &leaving)?;
-            self.changed(&before.info, text)
+            let (info, text) = self.leave_for_good(before, &leaving)?;
+            self.changed(&info, text)
         };
         remove().context(|| format!("cannot remove a leg of replica {name}"))
     }
@@ -110,11 +111,12 @@ impl Stor {
                 self.until_in_sync(&before, device, progress)?;
             }
             let before = self.before(name)?;
-            text = match self.dry_run {
-                true => format!("{text}, and when that is in sync, {} would leave", leaving.name),
-                false => format!("{text}, and is in sync; {}", self.leave(&before, &leaving)?),
-            };
-            self.changed(&before.info, text)
+            if self.dry_run {
+                text += &format!(", and when that is in sync, {} would leave", leaving.name);
+                return self.changed(&before.info, text);
+            }
+            let (info, left) = self.leave_for_good(before, &leaving)?;
+            self.changed(&info, format!("{text}, and is in sync; {left}"))
         };
         replace().context(|| format!("cannot replace a leg of replica {name}"))
     }
@@ -227,7 +229,8 @@ impl Stor {
         let fresh = self.fresh(std::slice::from_ref(&path.to_path_buf()), force)?;
         let uuid = self.system.uuid();
         let Some(new) = fresh.into_iter().next() else { return Err(Errno::ENODEV.into()) };
-        let spare = Spare::new(&before.legs, &new.device, uuid)?;
+        let join = joint::whole(self.system.as_ref(), &new.device)?;
+        let spare = Spare::new(&before.legs, &new.device, uuid, join)?;
         let shown = path.display();
         let place = instead.map_or(String::new(), |leaving| format!(" in the place of {}", leaving.name));
         if self.dry_run {
@@ -251,6 +254,16 @@ impl Stor {
         };
         join().inspect_err(|_| self.give_back(&reserved))?;
         Ok(format!("{shown} is a leg of replica {name} now{place}{}", reserved.text))
+    }
+
+    /// A leg leaves, and is taken apart if it is one of several parts.
+    fn leave_for_good(&self, before: Before, leaving: &Leaving) -> Result<(Info, String)> {
+        let left = self.leave(&before, leaving)?;
+        let lower = before.lower(&leaving.facts).filter(|lower| !lower.gone && !self.dry_run).map(|lower| lower.number);
+        // It has the legs open.
+        let Before { info, .. } = before;
+        let apart = self.taken_apart(lower.as_slice(), true);
+        Ok((info, left + &apart))
     }
 
     /// A leg leaves. What was done, or would be.

@@ -10,6 +10,7 @@
 //! - [`scan`], [`refuse`]: found, put together, planned, refused
 //! - [`create`], [`draft`], [`assemble`], [`activate`], [`rejoin`], [`change`]: what is done
 //! - [`members`], [`spare`]: who comes and goes
+//! - [`convert`], [`joint`]: a volume that becomes a replica, and its leg, whose metadata are elsewhere
 //! - [`array`], [`fallback`], [`steps`]: the kernel's own md in place of Stor's modules
 //! - [`import`], [`export`]: what was md's, and what becomes md's again
 //! - [`reserve`]: other machines are kept out
@@ -21,11 +22,13 @@ pub mod array;
 mod assemble;
 mod change;
 pub mod config;
+mod convert;
 mod create;
 mod draft;
 mod export;
 mod fallback;
 mod import;
+pub(crate) mod joint;
 pub(crate) mod leg;
 mod list;
 mod members;
@@ -41,6 +44,7 @@ mod view;
 
 pub use assemble::Assemble;
 pub use change::Settings;
+pub use convert::Convert;
 pub use create::NewReplica;
 pub use import::Import;
 pub use reserve::Reserve;

@@ -3,6 +3,7 @@
 //! Finding replicas: legs and tie-breaks are looked for on all devices, and put together.
 
 use super::array::Array;
+use super::joint::{self, Joint};
 use super::leg::{self, Leg};
 use super::refuse::explain;
 use super::tie_break::{self, TieBreak};
@@ -26,6 +27,8 @@ pub(crate) struct Group {
     pub(crate) legs: Vec<Leg>,
     /// Its tie-break.
     pub(crate) tie_break: Option<TieBreak>,
+    /// Metadata of legs without the rest of them.
+    pub(crate) joints: Vec<Joint>,
     /// The array of md that has legs of it now.
     pub(crate) array: Option<Array>,
 }
@@ -46,6 +49,7 @@ enum Seen {
     Nothing,
     Leg(Box<Leg>),
     TieBreak(TieBreak),
+    Joint(Joint),
     Trouble(String),
     /// It cannot be read, because another machine has reserved it.
     Reserved(Key),
@@ -54,7 +58,8 @@ enum Seen {
 impl Group {
     /// Its name, as its legs have it.
     pub(crate) fn name(&self) -> String {
-        self.legs.first().map_or_else(|| self.uuid.to_string(), |leg| leg::name(&leg.superblock))
+        let name = self.legs.first().map(|leg| leg::name(&leg.superblock));
+        name.or_else(|| self.joint_name()).unwrap_or_else(|| self.uuid.to_string())
     }
 
     /// Bytes of the volume.
@@ -102,6 +107,9 @@ impl Group {
         });
         let mapped: Vec<_> = self.legs.iter().filter(|leg| is_mapped(&leg.device)).map(Leg::uuid).collect();
         self.legs.retain(|leg| is_mapped(&leg.device) || !mapped.contains(&leg.uuid()));
+        // Of what is named by hand, the rest may be there already.
+        let there: Vec<_> = self.legs.iter().map(Leg::uuid).collect();
+        self.joints.retain(|joint| !there.contains(&Uuid::from_bytes(joint.record.leg)));
         // One that none of the legs knows was replaced.
         let records = || self.legs.iter().filter_map(|leg| leg.record.as_ref().ok());
         let known = |uuid: &[u8; 16]| records().any(|(record, _)| record.member.get(TIE_BREAK) == Some(uuid));
@@ -127,6 +135,9 @@ fn look(host: &(impl Host + ?Sized), path: &Path) -> Result<Seen> {
 fn read(host: &(impl Host + ?Sized), path: &Path) -> Result<Seen> {
     let device = host.open(path)?;
     let content = host.content(&device, Access::Look)?;
+    if let Some(record) = joint::read(&device, content.as_ref())?.filter(|record| !joint::is_whole(&device, record)) {
+        return Ok(Seen::Joint(Joint { device, record }));
+    }
     match leg::read(device, content.as_ref())? {
         Ok(leg) => Ok(Seen::Leg(Box::new(leg))),
         Err((device, Refusal::Magic)) => Ok(match tie_break::read(device, content.as_ref())? {
@@ -165,6 +176,7 @@ pub(crate) fn scan(host: &(impl Host + ?Sized), devices: &[PathBuf]) -> Result<S
                     group.tie_break = Some(tie_break);
                 }
             }
+            Ok(Seen::Joint(joint)) => group(&mut groups, joint.array()).joints.push(joint),
             // Without a medium, or gone meanwhile, or another user's.
             Err(error) if all && matches!(error.kind, Kind::NotFound | Kind::Permission) => {}
             Err(error) if all => scan.troubles.push(Trouble { path, why: error.cause }),
@@ -183,7 +195,13 @@ pub(crate) fn scan(host: &(impl Host + ?Sized), devices: &[PathBuf]) -> Result<S
 }
 
 fn group(groups: &mut BTreeMap<Uuid, Group>, uuid: Uuid) -> &mut Group {
-    groups.entry(uuid).or_insert_with(|| Group { uuid, legs: Vec::new(), tie_break: None, array: None })
+    groups.entry(uuid).or_insert_with(|| Group {
+        uuid,
+        legs: Vec::new(),
+        tie_break: None,
+        joints: Vec::new(),
+        array: None,
+    })
 }
 
 /// What a device holds of a replica, in words.
@@ -191,6 +209,7 @@ pub(crate) fn holds(host: &(impl Host + ?Sized), path: &Path) -> Result<Option<S
     Ok(match look(host, path)? {
         Seen::Nothing => None,
         Seen::Leg(leg) => Some(format!("a leg of replica {} ({})", leg::name(&leg.superblock), leg.array())),
+        Seen::Joint(joint) => Some(format!("the metadata of a leg of replica {} ({})", joint.name(), joint.array())),
         Seen::TieBreak(tie_break) => Some(format!("the tie-break of replica {}", tie_break.array())),
         Seen::Reserved(key) => return Err(taken(path, key)),
         Seen::Trouble(why) => Some(format!("a member of an md array or a replica that cannot be used ({why})")),

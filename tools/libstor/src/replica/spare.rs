@@ -4,16 +4,17 @@
 //! kernel makes it a leg. And what is erased of one that is a leg no longer.
 
 use super::leg::{at, Leg};
-use super::tie_break;
+use super::{joint, tie_break};
 use crate::device::{Access, Content, Device};
 use crate::pool::member::{self, failed};
 use crate::size::Iec;
 use crate::{Bytes, Error, Kind, Result, Stor, Uuid};
 use stor_pure::pure::md::bitmap::{Geometry, Header};
 use stor_pure::pure::md::create::Array;
-use stor_pure::pure::md::layout::{fresh, record_places, Layout};
+use stor_pure::pure::md::layout::{ahead, fresh, record_places, Layout};
 use stor_pure::pure::md::superblock::{feature, Role, Superblock, AT, ROLES};
 use stor_pure::pure::md::PAGE_SIZE;
+use stor_pure::pure::replica::join::Join;
 use stor_pure::pure::units::{Sectors, SECTOR_SIZE};
 use zerocopy::IntoBytes;
 
@@ -22,6 +23,8 @@ pub(super) struct Spare {
     superblock: Box<Superblock>,
     layout: Layout,
     geometry: Geometry,
+    /// If it is one of several parts.
+    join: Option<Box<Join>>,
 }
 
 impl Spare {
@@ -30,7 +33,7 @@ impl Spare {
     /// # Errors
     ///
     /// The device is too small, or has other blocks; or no number is free.
-    pub(super) fn new(legs: &[Leg], device: &Device, uuid: Uuid) -> Result<Self> {
+    pub(super) fn new(legs: &[Leg], device: &Device, uuid: Uuid, mut join: Option<Box<Join>>) -> Result<Self> {
         let unfit = |cause: String| Error::new(Kind::Unfit, cause);
         let newest = legs.iter().filter(|leg| leg.header.is_some()).max_by_key(|leg| leg.superblock.events.get());
         let Some((leg, (_, geometry))) = newest.and_then(|leg| Some((leg, leg.header?))) else {
@@ -42,7 +45,16 @@ impl Spare {
             return Err(unfit(format!("{path} has blocks of {own}, the replica of {other}"))
                 .help("use a device with blocks of the same size"));
         }
-        let layout = fresh(Sectors(device.size.0 / SECTOR_SIZE)).map_err(|why| unfit(format!("{path}: {why}")))?;
+        let sectors = device.size.0 / SECTOR_SIZE;
+        let layout = match &mut join {
+            None => fresh(Sectors(sectors)),
+            Some(join) => {
+                (join.leg, join.array, join.name) = (uuid.into_bytes(), old.set_uuid, old.set_name);
+                let start = join.start.get();
+                ahead(Sectors(start), Sectors(sectors.saturating_sub(start)))
+            }
+        };
+        let layout = layout.map_err(|why| unfit(format!("{path}: {why}")))?;
         let room = layout.data.end.saturating_sub(layout.data.start);
         if room < old.size.get() {
             let (has, wants) = (Iec(Bytes(at(room))), Iec(Bytes(at(old.size.get()))));
@@ -68,7 +80,7 @@ impl Spare {
         superblock.feature_map = (feature::BITMAP | feature::RECOVERY | feature::RECOVERY_BITMAP).into();
         superblock.role.iter_mut().for_each(|role| *role = Role::Spare.raw().into());
         superblock.seal().map_err(|why| Error::new(Kind::Failure, why.to_string()))?;
-        Ok(Self { superblock, layout, geometry })
+        Ok(Self { superblock, layout, geometry, join })
     }
 }
 
@@ -97,7 +109,7 @@ impl Stor {
     pub(super) fn write_spare(&self, device: &Device, spare: &Spare) -> Result<()> {
         let content = self.system.content(device, Access::Claim)?;
         clear(device, content.as_ref())?;
-        let Spare { superblock, layout, geometry } = spare;
+        let Spare { superblock, layout, geometry, join } = spare;
         let zeros = [0; PAGE_SIZE];
         let places =
             record_places(superblock, Some(geometry)).map_err(|why| Error::new(Kind::Unfit, why.to_string()))?;
@@ -118,7 +130,8 @@ impl Stor {
             content.write(at(AT.0), superblock.as_bytes())?;
             content.flush()
         };
-        write().map_err(|error| failed(device, "written", &error))
+        write().map_err(|error| failed(device, "written", &error))?;
+        join.as_ref().map_or(Ok(()), |join| joint::write(device, content.as_ref(), join))
     }
 
     /// Makes a device one that is to become the tie-break: empty.

@@ -5,7 +5,9 @@
 
 use super::rng::Rng;
 use libstor::control::pool::{Changed, PoolCreate, PoolDevice, PoolInfo, PoolStatus, PoolTable, Pools, Transaction};
-use libstor::control::{Answer, Control, Create, Events, Front, Node, Repair, ReplicaFacts, Switched, Table, Verified};
+use libstor::control::{
+    Answer, Control, Create, Events, Front, Insert, Node, Repair, ReplicaFacts, Switched, Table, Verified,
+};
 use libstor::device::{Access, Content, Device, Host, Number, Wanted};
 use libstor::engine::Engine;
 use libstor::replica::array::Array;
@@ -162,6 +164,9 @@ impl Control for Machine {
     fn reload(&self, uuid: Uuid, table: &Table<'_>, shrink: bool) -> Answer<()> {
         self.change(|| self.kernel.reload(uuid, table, shrink))
     }
+    fn insert(&self, insert: &Insert<'_>) -> Answer<()> {
+        self.change(|| self.kernel.insert(insert))
+    }
     fn list(&self) -> Answer<Vec<Info>> {
         self.look(|| self.kernel.list())
     }
@@ -243,6 +248,9 @@ impl Host for Machine {
     }
     fn candidates(&self, wanted: Wanted) -> Vec<PathBuf> {
         self.kernel.candidates(wanted)
+    }
+    fn identity(&self, device: &Device) -> Option<String> {
+        self.kernel.identity(device)
     }
     fn signature(&self, device: &Device) -> Result<Option<String>> {
         self.kernel.signature(device)

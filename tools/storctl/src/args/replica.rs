@@ -189,6 +189,23 @@ pub(crate) enum ReplicaChange {
         #[command(flatten)]
         change: Change,
     },
+    /// Make a volume in use a replica of one leg, without moving its data; then others can join
+    ///
+    /// It keeps its name, its node and its size, and its I/O goes on. md's metadata are written on a device for them, of 1 MiB or more; what
+    /// that holds is lost. The data stay where they are: of a volume of a pool, in that pool under its name with -data behind it. From then on
+    /// the pool's snapshots are of that. Devices of a linear volume have to have a UUID, a worldwide id or a serial number.
+    Convert {
+        /// A linear volume or one of a pool: its name, UUID or node
+        volume: String,
+        /// Where the metadata are to be
+        #[arg(long, value_name = "DEVICE")]
+        metadata: PathBuf,
+        /// Lose what that device holds
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        change: Change,
+    },
     /// Make a device another leg of an assembled replica; what it holds is lost
     ///
     /// It gets a copy while the volume is used, and counts as a leg from the beginning: the replica is degraded until the copy is whole.

@@ -2,7 +2,7 @@
 
 //! This machine's devices, and who uses them: `/dev`, sysfs and mountinfo.
 
-use super::{errno, md};
+use super::{errno, identity, md};
 use crate::control::{sys, Answer};
 use crate::device::{Access, Content, Device, Host, Number, Plain, Wanted};
 use crate::pool::signature;
@@ -166,6 +166,10 @@ impl<T: Local> Host for T {
             .map(path)
             .filter(|path| path.exists())
             .collect()
+    }
+
+    fn identity(&self, device: &Device) -> Option<String> {
+        identity::of(&Path::new("/sys/dev/block").join(device.number.to_string()))
     }
 
     fn signature(&self, device: &Device) -> Result<Option<String>> {

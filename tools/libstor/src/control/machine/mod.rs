@@ -3,13 +3,16 @@
 //! This machine: ioctls on `/dev/stor-control`, devices in `/dev`, their users in sysfs and mountinfo.
 
 pub(super) mod host;
+mod identity;
 mod md;
 mod pool;
 mod replica;
 
 pub(super) use md::no_mdadm;
 
-use super::{sys, Answer, Control, Create, Events, Front, Node, Repair, ReplicaFacts, Switched, Table, Verified};
+use super::{
+    sys, Answer, Control, Create, Events, Front, Insert, Node, Repair, ReplicaFacts, Switched, Table, Verified,
+};
 use crate::device::{Device, Number};
 use crate::engine::Engine;
 use crate::event::Event;
@@ -208,6 +211,23 @@ impl Control for Machine {
             ..FromZeros::new_zeroed()
         };
         sys::reload(&self.control, &mut argument, &descriptors(table.lowers), table.config)
+    }
+
+    fn insert(&self, insert: &Insert<'_>) -> Answer<()> {
+        let mut argument = stor_insert {
+            header: header::<stor_insert>(0),
+            uuid: insert.uuid.into_bytes(),
+            below_uuid: insert.below.0.into_bytes(),
+            below_name: field(insert.below.1),
+            joined_uuid: insert.joined.0.into_bytes(),
+            joined_name: field(insert.joined.1),
+            joined_target: field(insert.joined_target),
+            joined_size: insert.table.size.0,
+            target: field(insert.target),
+            ..FromZeros::new_zeroed()
+        };
+        let Table { lowers, config, .. } = insert.table;
+        sys::insert(&self.control, &mut argument, &descriptors(lowers), config, insert.config)
     }
 
     fn list(&self) -> Answer<Vec<Info>> {

@@ -16,7 +16,7 @@ mod pool;
 pub(crate) use pool::tables;
 
 use super::machine::host::Local;
-use super::{Answer, Control, Create, Events, Front, Node, Repair, ReplicaFacts, Switched, Table, Verified};
+use super::{Answer, Control, Create, Events, Front, Insert, Node, Repair, ReplicaFacts, Switched, Table, Verified};
 use crate::device::Number;
 use crate::engine::Engine;
 use crate::pool::config::Thin;
@@ -172,6 +172,10 @@ impl Control for Mapper {
         let one = self.volume(uuid)?;
         let thin = Thin::decode(table.config).ok_or(Errno::EINVAL)?;
         self.load(&one, table.size, thin.device, one.read_only)
+    }
+
+    fn insert(&self, _insert: &Insert<'_>) -> Answer<()> {
+        Err(Errno::EOPNOTSUPP)
     }
 
     fn list(&self) -> Answer<Vec<Info>> {

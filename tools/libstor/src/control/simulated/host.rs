@@ -62,6 +62,7 @@ impl Host for Simulated {
             state.backing(device.number)
         });
         let path = path.map_err(|errno| match errno {
+            Errno::EOPNOTSUPP => Error::new(Kind::NotFound, "a simulation keeps no data of volumes").errno(errno),
             Errno::EBUSY => crate::device::busy(device, self.user(device)),
             errno => errno.into(),
         })?;
@@ -69,16 +70,36 @@ impl Host for Simulated {
         Ok(Rc::new(content.map_err(|error| Error::new(Kind::Failure, format!("{}: {error}", path.display())))?))
     }
 
-    fn candidates(&self, _: Wanted) -> Vec<PathBuf> {
+    fn candidates(&self, wanted: Wanted) -> Vec<PathBuf> {
         let path = |(index, device): (usize, &SimulatedDevice)| {
             let number = Number { major: MAJOR - 1, minor: index as u32 };
             device.block.then(|| (number, device.path.clone()))
         };
         self.with(|state| {
-            let devices = state.devices.iter().enumerate().filter_map(path);
-            Ok(devices.filter(|(number, _)| !state.gone(*number)).map(|(_, path)| path).collect())
+            let devices = state.devices.iter().enumerate().filter_map(path).filter(|(number, _)| !state.gone(*number));
+            let joined = |number: Number| {
+                state
+                    .volumes
+                    .iter()
+                    .any(|volume| state.first_lower(Number { major: MAJOR, minor: volume.index }) == Some(number))
+            };
+            let devices = devices.filter(|(number, _)| !joined(*number)).map(|(_, path)| path);
+            let volumes = state.volumes.iter().filter(|_| wanted == Wanted::Legs);
+            Ok(devices.chain(volumes.map(|volume| format!("/dev/stor{}", volume.index).into())).collect())
         })
         .unwrap_or_default()
+    }
+
+    fn identity(&self, device: &Device) -> Option<String> {
+        let volume = |state: &mut super::State| {
+            let volume = state.volumes.iter().find(|volume| volume.index == device.number.minor);
+            Ok(volume.map(|volume| volume.uuid))
+        };
+        match device.number.major == MAJOR {
+            true => Some(crate::replica::joint::of_stor(self.with(volume).ok()??)),
+            // Of one without a medium for names, too, as memory.
+            false => Some(format!("path-{}", device.path.display())).filter(|name| !name.contains("ram")),
+        }
     }
 
     fn signature(&self, device: &Device) -> Result<Option<String>> {

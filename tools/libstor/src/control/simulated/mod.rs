@@ -8,12 +8,13 @@
 //! folder `FILE.devices`; pools are real there: their metadata is read and changed by pure's engine.
 
 mod host;
+mod insert;
 mod md;
 mod pool;
 mod replica;
 mod reservation;
 
-use super::{Answer, Control, Create, Events, Front, Node, Repair, ReplicaFacts, Switched, Table, Verified};
+use super::{Answer, Control, Create, Events, Front, Insert, Node, Repair, ReplicaFacts, Switched, Table, Verified};
 use crate::device::{Device, Number};
 use crate::engine::Engine;
 use crate::event::Event;
@@ -588,6 +589,10 @@ impl Control for Simulated {
             changes.into_iter().for_each(|(kind, value)| state.event(kind, value, &volume));
             Ok(())
         })
+    }
+
+    fn insert(&self, insert: &Insert<'_>) -> Answer<()> {
+        self.call("insert", |state| state.insert(insert))
     }
 
     fn list(&self) -> Answer<Vec<Info>> {

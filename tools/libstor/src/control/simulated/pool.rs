@@ -81,6 +81,7 @@ fn why(cause: Cause) -> Errno {
 impl State {
     /// The file with what a device holds.
     pub(super) fn backing(&self, number: Number) -> Answer<PathBuf> {
+        let number = self.first_lower(number).unwrap_or(number);
         let device = self.devices.get(number.minor as usize).filter(|_| number.major == MAJOR - 1);
         let device = device.ok_or(Errno::EOPNOTSUPP)?;
         let failed = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EIO as i32));
