@@ -266,7 +266,7 @@ struct stor_insert {
 	__u64 lowers;			/* pointer to struct stor_lower[lower_count] */
 	__u64 joined_config;		/* pointer to joined_config_len bytes */
 	__u64 config;			/* pointer to config_len bytes */
-	__u32 lower_count;		/* 1 .. */
+	__u32 lower_count;		/* 1 .. STOR_MAX_LOWERS - 1 */
 	__u32 joined_config_len;
 	__u32 config_len;
 	__u32 reserved;

@@ -95,8 +95,12 @@ pub(super) fn insert(front: &'static Front, call: &Call) -> Result {
     if argument.below_uuid == [0; 16] || argument.joined_uuid == [0; 16] || argument.reserved != 0 {
         return Err(EINVAL);
     }
-    if argument.lower_count == 0 || argument.config_len > uapi::STOR_MAX_CONFIG {
-        return Err(if argument.lower_count == 0 { EINVAL } else { E2BIG });
+    if argument.lower_count == 0 {
+        return Err(EINVAL);
+    }
+    // What is below is one more.
+    if argument.lower_count >= uapi::STOR_MAX_LOWERS || argument.config_len > uapi::STOR_MAX_CONFIG {
+        return Err(E2BIG);
     }
     let insertion = Insertion {
         uuid: argument.uuid,
