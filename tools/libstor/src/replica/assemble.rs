@@ -86,6 +86,10 @@ impl Stor {
             return self.start(name, how);
         }
         let done = self.put_together(name, how)?;
+        if let Some(first) = done.would() {
+            let text = format!("{first}, and then replica {name} assembled, if its legs are such as it can start on");
+            return Ok(ReplicaChange { changed: true, dry_run: true, replica: None, text });
+        }
         let how = Assemble { devices: done.devices.clone(), ..how.clone() };
         match self.start(name, &how) {
             Ok(change) => Ok(ReplicaChange { text: change.text + &done.text(), ..change }),

@@ -19,7 +19,7 @@ use crate::{Bytes, Error, Kind, Result, Stor, Uuid};
 use nix::errno::Errno;
 use std::path::PathBuf;
 use stor_pure::pure::md::PAGE_SIZE;
-use stor_pure::pure::replica::join::Join;
+use stor_pure::pure::replica::join::{Join, Part};
 
 /// The metadata of a leg, without the rest of it.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub(super) struct PutTogether {
     /// Where the replica is looked for: in the place of metadata, what they have become part of.
     pub(super) devices: Vec<PathBuf>,
     made: Vec<Number>,
+    /// What would be put together if this were not only tried.
+    would: Vec<String>,
     /// Why a leg could not be put together.
     refused: Option<Error>,
 }
@@ -52,7 +54,8 @@ impl Joint {
 
     /// What the rest of the leg is on.
     pub(crate) fn parts(&self) -> String {
-        let parts: Vec<_> = self.record.parts().iter().map(|part| part.identity()).collect();
+        let mut parts: Vec<_> = self.record.parts().iter().map(Part::identity).collect();
+        parts.dedup();
         parts.join(", ")
     }
 }
@@ -114,7 +117,7 @@ pub(super) fn segments(start: u64, parts: impl IntoIterator<Item = (u32, u64, u6
 impl Stor {
     /// Puts the legs of a replica together that are there in parts. What is missing is left out, if it has another leg.
     pub(super) fn put_together(&self, name: &str, how: &Assemble) -> Result<PutTogether> {
-        let mut done = PutTogether { devices: how.devices.clone(), made: Vec::new(), refused: None };
+        let mut done = PutTogether { devices: how.devices.clone(), made: Vec::new(), would: Vec::new(), refused: None };
         let found = scan(self.system.as_ref(), &how.devices)?;
         if found.groups.iter().all(|group| group.joints.is_empty()) {
             return Ok(done);
@@ -142,11 +145,16 @@ impl Stor {
         let uuid = Uuid::from_bytes(record.joined);
         let node = match volumes.iter().find(|volume| volume.uuid == uuid) {
             Some(volume) => volume.path(),
-            None => {
-                let info = self.make_joined(joint, uuid)?;
-                done.made.push(info.number);
-                info.path()
-            }
+            None => match self.make_joined(joint, uuid)? {
+                Some(info) => {
+                    done.made.push(info.number);
+                    info.path()
+                }
+                None => {
+                    done.would.push(joint.device.path.display().to_string());
+                    return Ok(());
+                }
+            },
         };
         let is = |path: &PathBuf| self.system.number(path).is_ok_and(|number| number == joint.device.number);
         let named = done.devices.iter().position(is);
@@ -156,7 +164,8 @@ impl Stor {
         Ok(())
     }
 
-    fn make_joined(&self, joint: &Joint, uuid: Uuid) -> Result<Info> {
+    /// Makes the volume; not in a dry run.
+    fn make_joined(&self, joint: &Joint, uuid: Uuid) -> Result<Option<Info>> {
         let record = &joint.record;
         let shown = joint.device.path.display();
         let mut lowers = vec![self.system.open(&joint.device.path)?];
@@ -182,7 +191,7 @@ impl Stor {
             return Err(busy(device, self.system.user(device)).errno(Errno::EBUSY));
         }
         if self.dry_run {
-            return Err(Error::new(Kind::Unfit, format!("the leg on {shown} would have to be put together first")));
+            return Ok(None);
         }
         let config = encode(&segments(record.start.get(), parts));
         let name = joined_name(&joint.name(), Uuid::from_bytes(record.leg));
@@ -192,7 +201,7 @@ impl Stor {
             let cause = format!("the leg on {shown} cannot be put together: {}", crate::error::errno_text(errno));
             Error { cause, ..Error::from(errno) }
         })?;
-        self.existing(&uuid.to_string())
+        self.existing(&uuid.to_string()).map(Some)
     }
 
     /// The one device with this identity.
@@ -257,6 +266,11 @@ impl Stor {
 }
 
 impl PutTogether {
+    /// What would be done first, if this is a dry run: how the replica starts is known only then.
+    pub(super) fn would(&self) -> Option<String> {
+        (!self.would.is_empty()).then(|| format!("what begins on {} would be put together", self.would.join(", ")))
+    }
+
     /// What is to be said of it.
     pub(super) fn text(&self) -> String {
         self.refused.as_ref().map_or(String::new(), |error| format!("; {}", error.cause))

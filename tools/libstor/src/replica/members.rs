@@ -260,8 +260,9 @@ impl Stor {
     fn leave_for_good(&self, before: Before, leaving: &Leaving) -> Result<(Info, String)> {
         let left = self.leave(&before, leaving)?;
         let lower = before.lower(&leaving.facts).filter(|lower| !lower.gone && !self.dry_run).map(|lower| lower.number);
+        let info = before.info.clone();
         // It has the legs open.
-        let Before { info, .. } = before;
+        drop(before);
         let apart = self.taken_apart(lower.as_slice(), true);
         Ok((info, left + &apart))
     }
