@@ -10,8 +10,9 @@ mod cut;
 mod rng;
 
 use cut::{copy, devices, reboot, Machine, Power};
-use libstor::replica::{Assemble, NewReplica};
-use libstor::{Kind, Simulated, Stor, Uuid};
+use libstor::pool::{NewPool, NewThin};
+use libstor::replica::{Assemble, Convert, NewReplica};
+use libstor::{Bytes, Kind, Simulated, Stor, Uuid};
 use std::path::{Path, PathBuf};
 
 const STATE: &str = r#"{"engines":[{"version":"0.1.0","active":true}],"devices":[{"path":"/dev/vda","size":4194304},
@@ -107,8 +108,19 @@ fn cut_of_a_replica(
     act: impl Fn(&Stor) -> libstor::Result<()>,
     after: impl Fn(&Path, &str),
 ) {
+    cut_from(STATE, name, before, how, act, after);
+}
+
+fn cut_from(
+    devices_there: &str,
+    name: &str,
+    before: impl Fn(&Stor),
+    how: impl Fn(Stor) -> Stor,
+    act: impl Fn(&Stor) -> libstor::Result<()>,
+    after: impl Fn(&Path, &str),
+) {
     let (base, state) = (scratch(&format!("{name}-base")), scratch(name));
-    Simulated::create(&base, STATE).unwrap();
+    Simulated::create(&base, devices_there).unwrap();
     before(&stor(&base));
     reboot(&base);
     for step in 1.. {
@@ -190,4 +202,69 @@ fn a_hand_over_to_md_leaves_what_starts() {
             let _ = (std::fs::remove_file(&again), std::fs::remove_dir_all(devices(&again)));
         });
     }
+}
+
+/// A pool, and room for the metadata of a leg.
+const POOL: &str = r#"{"engines":[{"version":"0.1.0","active":true}],"devices":[{"path":"/dev/vda","size":16777216},
+    {"path":"/dev/vdb","size":2097152}]}"#;
+
+/// `tank/srv` as a volume of the pool or as a replica, whichever it is; and that nothing else has its UUID.
+fn srv(stor: &Stor, what: &str) -> &'static str {
+    // A replica without its volume is refused until the pool is there.
+    let _ = stor.assemble_all();
+    stor.activate_all().1.unwrap_or_else(|error| panic!("{what}: {error}"));
+    stor.assemble_all().1.unwrap_or_else(|error| panic!("{what}: {error}"));
+    let volumes = stor.volumes().unwrap();
+    let own: Vec<_> = volumes.iter().filter(|volume| volume.uuid == Uuid::from_u128(7)).collect();
+    assert_eq!(own.len(), 1, "{what}: {volumes:#?}");
+    assert!(own[0].device.is_some() && own[0].size == Bytes(4 << 20), "{what}: {volumes:#?}");
+    match own[0].target.as_str() {
+        "thin" => {
+            assert_eq!((volumes.len(), own[0].name.as_str()), (1, "srv"), "{what}: {volumes:#?}");
+            "volume"
+        }
+        "replica" => {
+            assert_eq!((volumes.len(), own[0].name.as_str()), (3, "tank-srv"), "{what}: {volumes:#?}");
+            assert!(volumes.iter().any(|volume| volume.name == "srv-data" && volume.target == "thin"), "{what}");
+            "replica"
+        }
+        other => panic!("{what}: {other}"),
+    }
+}
+
+#[test]
+fn a_volume_becomes_a_replica_or_stays_what_it_is() {
+    let make = |stor: &Stor| {
+        let devices = vec!["/dev/vda".into()];
+        stor.create_pool(&NewPool { name: "tank".into(), devices, ..NewPool::default() }).unwrap();
+        let (uuid, size) = (Some(Uuid::from_u128(7)), Some(Bytes(4 << 20)));
+        stor.create_thin(&NewThin { name: "srv".into(), pool: "tank".into(), uuid, size, ..NewThin::default() })
+            .unwrap();
+    };
+    let how = Convert { metadata: "/dev/vdb".into(), force: false };
+    let convert = |stor: &Stor| {
+        let _ = stor.activate_all();
+        stor.convert("tank/srv", &how).map(drop)
+    };
+    let seen = std::cell::RefCell::new(std::collections::BTreeMap::<_, u32>::new());
+    cut_from(
+        POOL,
+        "convert",
+        make,
+        |stor| stor,
+        convert,
+        |state, what| {
+            let stor = stor(state);
+            let is = srv(&stor, what);
+            *seen.borrow_mut().entry(is).or_default() += 1;
+            if is == "volume" {
+                // What a cut has left is gone on with, or written over.
+                let how = Convert { metadata: "/dev/vdb".into(), force: true };
+                stor.convert("tank/srv", &how).unwrap_or_else(|error| panic!("{what}, again: {error}"));
+            }
+            assert_eq!(srv(&stor, what), "replica", "{what}, again");
+        },
+    );
+    println!("convert: {seen:?}");
+    assert!(seen.borrow().len() == 2, "{seen:?}");
 }

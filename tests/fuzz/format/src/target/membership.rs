@@ -76,7 +76,7 @@ fn run(input: &[u8]) {
     start([first, second, third], facts);
 }
 
-fn patches(bytes: &mut Bytes<'_>, raw: &mut Page) {
+pub(super) fn patches(bytes: &mut Bytes<'_>, raw: &mut Page) {
     for _ in 0..8 {
         let (place, count) = (bytes.number(2) as usize % 1100, usize::from(bytes.byte()));
         let new = bytes.take(count);

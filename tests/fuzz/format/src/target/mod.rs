@@ -9,6 +9,7 @@ mod bitmap;
 mod catalog;
 mod device;
 mod image;
+mod join;
 mod label;
 mod leg;
 mod membership;
@@ -43,6 +44,7 @@ pub(crate) const TARGETS: &[Target] = &[
     bitmap::TARGET,
     badblock::TARGET,
     membership::TARGET,
+    join::TARGET,
     image::TARGET,
 ];
 
