@@ -562,8 +562,7 @@ impl Entry {
 
     /// Makes an object for this volume on an engine.
     pub fn prepare(&self, engine: &Engine, pool: Option<&Pool>) -> Result<Object> {
-        let plan =
-            Plan { notices: self.notices(), size: self.size, config: &self.config, read_only: self.read_only };
+        let plan = Plan { notices: self.notices(), size: self.size, config: &self.config, read_only: self.read_only };
         plan.prepare(engine, &self.below(), pool)
     }
 

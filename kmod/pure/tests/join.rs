@@ -2,6 +2,8 @@
 
 //! The join record of a leg whose metadata are on a device of their own.
 
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
+
 use stor_pure::pure::md::layout::{ahead, NoRoom};
 use stor_pure::pure::md::PAGE_SIZE;
 use stor_pure::pure::replica::join::{Join, Part, Refusal, IDENTITY_LEN, PARTS_MAX};

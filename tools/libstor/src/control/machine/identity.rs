@@ -33,6 +33,7 @@ pub(super) fn of(sysfs: &Path) -> Option<String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
