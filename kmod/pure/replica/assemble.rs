@@ -252,12 +252,12 @@ impl<'a> Facts<'a> {
         Ok(Some(base))
     }
 
-    /// Whether somebody else has written superblocks since: Stor leaves the tag of a lineage in them.
+    /// Whether md has written superblocks since: it leaves no tag. One that nobody here knows is of a lineage that was given up, which a leg
+    /// was about to join.
     fn is_foreign(&self) -> bool {
-        let known = |tag: u32| self.records().any(|(_, record)| is_of(record, tag));
         self.legs.iter().any(|leg| {
             let member = leg.record.is_ok_and(|record| record.place(&leg.superblock.device_uuid).is_some());
-            member && !known(leg.superblock.tag())
+            member && leg.superblock.tag() == 0
         })
     }
 
@@ -414,11 +414,11 @@ impl<'a> Facts<'a> {
     /// one that is behind by more than one event is not what it was: somebody has put an older copy in its place.
     fn fresh(&self, base: &Record, present: Set, uses: &[Use; LEGS_MAX]) -> Set {
         let events = |leg: &Leg<'_>| leg.superblock.events.get();
-        let entitled = || self.sources(base.entitled().and(present), uses);
-        let newest = entitled().map(|(_, leg)| events(leg)).max().unwrap_or(0).max(base.events.get());
         // One that was about to join another lineage has that one's superblock, and its bitmap.
         let own = |leg: &Leg<'_>| is_of(base, leg.superblock.tag());
-        let fresh = entitled().filter(|(_, leg)| events(leg).saturating_add(1) >= newest && own(leg));
+        let entitled = || self.sources(base.entitled().and(present), uses).filter(|(_, leg)| own(leg));
+        let newest = entitled().map(|(_, leg)| events(leg)).max().unwrap_or(0).max(base.events.get());
+        let fresh = entitled().filter(|(_, leg)| events(leg).saturating_add(1) >= newest);
         fresh.fold(Set::NONE, |set, (place, _)| set.with(Set::one(place)))
     }
 

@@ -237,6 +237,23 @@ fn an_older_copy_of_an_entitled_leg_is_no_source() {
     assert_eq!((plan.entitled, plan.legs[0].recovery), (Set::one(1), Recovery::All));
 }
 
+#[test]
+fn a_leg_that_was_about_to_join_a_lineage_that_was_given_up_is_copied_whole() {
+    for entitled in [&[0, 1][..], &[0, 1, 2]] {
+        let (mut found, mut record) = volume(3, false);
+        next(&mut record, entitled);
+        found.iter_mut().for_each(|leg| leg.record = Ok(record.clone()));
+        // Its superblock was written before its record, and whoever forced that start has been overruled.
+        found[2].superblock.set_time(5, 0x42);
+        found[2].superblock.events += 7;
+        // What md would have made of it is not asked: an older copy, by its events.
+        found[1].superblock.events -= 2;
+        let plan = safe(&found).unwrap();
+        assert!(!plan.foreign);
+        assert_eq!((plan.entitled, plan.legs[2].recovery), (Set::one(0), Recovery::All));
+    }
+}
+
 /// What md left: its legs have no tag and no record.
 fn by_md(found: &mut [Found]) {
     for leg in found {

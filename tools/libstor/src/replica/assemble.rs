@@ -82,16 +82,20 @@ impl Stor {
 
     /// Starts it after legs that are there in parts were put together.
     fn start_joined(&self, name: &str, how: &Assemble) -> Result<ReplicaChange> {
-        if self.fallback {
-            return self.start(name, how);
-        }
-        let done = self.put_together(name, how)?;
+        let found = scan(self.system.as_ref(), &how.devices)?;
+        let running = self.running_or_none(name)?.map(|info| info.uuid);
+        let is = |group: &&Group| running.map_or_else(|| group.is(name), |uuid| uuid == group.uuid);
+        let mut apart = found.groups.iter().filter(is).filter(|group| !group.joints.is_empty());
+        let (Some(group), None) = (apart.next().filter(|_| !self.fallback), apart.next()) else {
+            return self.start(found, name, how);
+        };
+        let done = self.put_together(group, how)?;
         if let Some(first) = done.would() {
             let text = format!("{first}, and then replica {name} assembled, if its legs are such as it can start on");
             return Ok(ReplicaChange { changed: true, dry_run: true, replica: None, text });
         }
         let how = Assemble { devices: done.devices.clone(), ..how.clone() };
-        match self.start(name, &how) {
+        match scan(self.system.as_ref(), &how.devices).and_then(|found| self.start(found, name, &how)) {
             Ok(change) => Ok(ReplicaChange { text: change.text + &done.text(), ..change }),
             Err(error) => {
                 self.undo_together(&done);
@@ -100,8 +104,7 @@ impl Stor {
         }
     }
 
-    fn start(&self, name: &str, how: &Assemble) -> Result<ReplicaChange> {
-        let mut found = scan(self.system.as_ref(), &how.devices)?;
+    fn start(&self, mut found: Scan, name: &str, how: &Assemble) -> Result<ReplicaChange> {
         if let Some((path, key)) = found.reserved.first().filter(|_| !how.devices.is_empty()) {
             return Err(taken(path, *key));
         }

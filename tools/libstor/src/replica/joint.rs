@@ -8,7 +8,7 @@
 
 use super::assemble::Assemble;
 use super::leg::{at, name_of, page};
-use super::scan::{scan, Group};
+use super::scan::Group;
 use crate::control::{Create, Table};
 use crate::device::{busy, Access, Content, Device, Host, Number, Wanted};
 use crate::linear::{encode, Segment};
@@ -115,19 +115,10 @@ pub(super) fn segments(start: u64, parts: impl IntoIterator<Item = (u32, u64, u6
 }
 
 impl Stor {
-    /// Puts the legs of a replica together that are there in parts. What is missing is left out, if it has another leg.
-    pub(super) fn put_together(&self, name: &str, how: &Assemble) -> Result<PutTogether> {
+    /// Puts the legs of a replica together that were found in parts. What is missing is left out, if it has another leg.
+    pub(super) fn put_together(&self, group: &Group, how: &Assemble) -> Result<PutTogether> {
         let mut done = PutTogether { devices: how.devices.clone(), made: Vec::new(), would: Vec::new(), refused: None };
-        let found = scan(self.system.as_ref(), &how.devices)?;
-        if found.groups.iter().all(|group| group.joints.is_empty()) {
-            return Ok(done);
-        }
         let volumes = self.active_volumes()?;
-        let wanted = match self.find_in(&volumes, name)? {
-            Some(info) => info.uuid.to_string(),
-            None => name.into(),
-        };
-        let Ok(group) = found.find(&wanted) else { return Ok(done) };
         for joint in &group.joints {
             match self.put_one(joint, &volumes, &mut done) {
                 Ok(()) => {}

@@ -158,9 +158,8 @@ pub(super) fn not_assembled(group: &Group) -> Error {
 
 fn found_leg(group: &Group, leg: &Leg, assembled: bool) -> FoundLeg {
     let record = leg.record.as_ref().ok().map(|(record, _)| record);
-    let tag = leg.superblock.tag();
-    let foreign =
-        record.is_some_and(|record| record.tag() != tag && record.forks().iter().all(|fork| fork.tag() != tag));
+    // md leaves none.
+    let foreign = record.is_some() && leg.superblock.tag() == 0;
     // While it runs, what it says is as old as its last step.
     let md = group.array.as_ref().is_some_and(|array| array.member(leg.device.number).is_some());
     let dirty = !assembled && !md && !leg.superblock.is_clean();

@@ -62,6 +62,11 @@ impl Group {
         name.or_else(|| self.joint_name()).unwrap_or_else(|| self.uuid.to_string())
     }
 
+    /// Whether this is its name or its UUID.
+    pub(crate) fn is(&self, name: &str) -> bool {
+        Uuid::try_parse(name).is_ok_and(|uuid| uuid == self.uuid) || self.name() == name
+    }
+
     /// Bytes of the volume.
     pub(crate) fn size(&self) -> Bytes {
         self.legs.first().map_or(Bytes(0), Leg::size)
@@ -223,8 +228,7 @@ impl Scan {
     ///
     /// There is none, or several have this name.
     pub(crate) fn find(mut self, name: &str) -> Result<Group> {
-        let uuid = Uuid::try_parse(name).ok();
-        let is = |group: &Group| Some(group.uuid) == uuid || group.name() == name;
+        let is = |group: &Group| group.is(name);
         let uuids: Vec<_> = self.groups.iter().filter(|group| is(group)).map(|group| group.uuid.to_string()).collect();
         if uuids.len() > 1 {
             return Err(Error::new(Kind::Usage, format!("several replicas have the name {name}"))
