@@ -251,7 +251,10 @@ impl Generator<'_> {
             12 if self.world.volumes.len() < MANY => STOR_NR_INSERT,
             nr => nr,
         };
-        let volume = self.rng.pick(&self.world.volumes).cloned();
+        // With nothing left to stand on, something has to go.
+        let takes = matches!(nr, STOR_NR_CREATE | STOR_NR_INSERT);
+        let nr = if takes && self.all_free().is_empty() && !self.rng.one_in(4) { STOR_NR_REMOVE } else { nr };
+        let volume = self.volume(nr).cloned();
         let uuid = volume.as_ref().map_or_else(|| self.uuid(), |volume| volume.uuid);
         let (mut lowers, mut config, mut more_config) = (Vec::new(), Vec::new(), Vec::new());
         let argument = match nr {
@@ -328,7 +331,9 @@ impl Generator<'_> {
                 argument.as_bytes().to_vec()
             }
             STOR_NR_INSERT => {
-                let numbers = self.free();
+                let mut numbers = self.free();
+                // It takes what others could have.
+                numbers.truncate(1 + self.rng.below(4) / 3);
                 let size = volume.map_or(0, |volume| volume.size);
                 let (joined_size, bytes) = self.joined(&numbers, size);
                 (lowers, config, more_config) = (self.lowers(&numbers), bytes, self.within(joined_size, size));
@@ -366,15 +371,24 @@ impl Generator<'_> {
         uuid
     }
 
+    /// A volume; mostly one of which the call can come to be.
+    fn volume(&mut self, nr: u32) -> Option<&Volume> {
+        let (rng, world) = (&mut *self.rng, self.world);
+        let fits = |volume: &&Volume| match nr {
+            STOR_NR_REMOVE => world.open_count(volume) == 0,
+            STOR_NR_INSERT => !volume.suspended,
+            _ => true,
+        };
+        let fitting: Vec<&Volume> = world.volumes.iter().filter(fits).collect();
+        if rng.one_in(4) || fitting.is_empty() {
+            return rng.pick(&world.volumes);
+        }
+        rng.pick(&fitting).copied()
+    }
+
     /// One to three devices, free ones if there are any.
     fn free(&mut self) -> Vec<Number> {
-        let good = |number: &Number| {
-            let device = self.world.device(*number);
-            self.world.holder(*number).is_none() && device.is_some_and(|device| !device.zoned && !device.read_only)
-        };
-        let mut numbers: Vec<Number> =
-            self.descriptors.devices.iter().map(|(number, _)| *number).filter(good).collect();
-        numbers.dedup();
+        let mut numbers = self.all_free();
         let keep = 1 + self.rng.below(3);
         while numbers.len() > keep {
             numbers.swap_remove(self.rng.below(numbers.len()));
@@ -382,6 +396,17 @@ impl Generator<'_> {
         if numbers.is_empty() {
             numbers.extend(self.rng.pick(&self.descriptors.devices).map(|(number, _)| *number));
         }
+        numbers
+    }
+
+    fn all_free(&self) -> Vec<Number> {
+        let good = |number: &Number| {
+            let device = self.world.device(*number);
+            self.world.holder(*number).is_none() && device.is_some_and(|device| !device.zoned && !device.read_only)
+        };
+        let mut numbers: Vec<Number> =
+            self.descriptors.devices.iter().map(|(number, _)| *number).filter(good).collect();
+        numbers.dedup();
         numbers
     }
 

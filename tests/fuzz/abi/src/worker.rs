@@ -181,8 +181,8 @@ impl Worker {
             Err(error) => Err(error),
         });
         match done {
-            // What was to be inserted goes when that fails: its disk has no size any more.
-            Err(_) if (&file).seek(SeekFrom::End(0))? == 0 => Ok(()),
+            // It is smaller; or it was to be inserted, which failed, so that it is gone and has no size any more.
+            Err(_) if (&file).seek(SeekFrom::End(0))? <= offset => Ok(()),
             done => done.map_err(|error| format!("read and write {path}: {error}").into()),
         }
     }
