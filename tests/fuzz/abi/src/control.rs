@@ -160,6 +160,20 @@ impl Control {
         self.call(STOR_NR_INSERT, &mut argument)
     }
 
+    /// [`Control::insert`]: the volume's data comes to be behind the first MiB of a device.
+    pub(crate) fn insert_behind(
+        &self,
+        (volume, size): (Uuid, u64),
+        below: (Uuid, &str),
+        joined: (Uuid, &str),
+        device: &File,
+    ) -> Answer<()> {
+        const MIB: u64 = 1 << 20;
+        let table =
+            Table { size: MIB + size, fds: vec![device.as_raw_fd()], config: linear(&[(MIB, 0, 0), (size, 0, 1)]) };
+        self.insert(volume, below, joined, &table, &linear(&[(size, MIB, 0)]))
+    }
+
     /// REMOVE, SUSPEND or RESUME.
     pub(crate) fn volume(&self, nr: u32, uuid: Uuid) -> Answer<()> {
         self.call(nr, &mut stor_volume_ref { header: header::<stor_volume_ref>(0), uuid })

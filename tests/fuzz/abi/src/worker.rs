@@ -138,14 +138,9 @@ impl Worker {
         use Errno::*;
         let volumes = self.control.list()?.0;
         let (Some(volume), Some(lower)) = (self.rng.pick(&volumes), self.lower()) else { return Ok(()) };
-        let table = Table {
-            size: MIB + volume.size,
-            fds: vec![lower.as_raw_fd()],
-            config: linear(&[(MIB, 0, 0), (volume.size, 0, 1)]),
-        };
-        let config = linear(&[(volume.size, MIB, 0)]);
         let (below, joined) = ((self.uuid(), self.name()), (self.uuid(), self.name()));
-        let inserted = self.control.insert(volume.uuid, (below.0, &below.1), (joined.0, &joined.1), &table, &config);
+        let inserted =
+            self.control.insert_behind((volume.uuid, volume.size), (below.0, &below.1), (joined.0, &joined.1), &lower);
         may("insert", inserted, &[ENXIO, EEXIST, EBUSY, ELOOP, EROFS, ENOSPC, EINVAL, ETIMEDOUT])
     }
 
