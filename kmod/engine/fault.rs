@@ -10,6 +10,7 @@
 //! | 2 | `load`, each time |
 //! | 4 | `load`, but for the first time of each object: a failed switch cannot go back |
 //! | 8 | `close` |
+//! | 256 times N | the `load` that is the Nth, counted from 1 |
 //!
 //! Every such engine also warns if it is asked to map or settle while none of its objects is loaded: that would be
 //! a request that outlived its engine.
@@ -50,8 +51,12 @@ pub(super) fn prepare() -> Result {
 
 pub(super) fn load() -> Result {
     fails(2)?;
+    let before = LOADS.fetch_add(1u32, Relaxed);
+    if FAIL.load(Relaxed) >> 8 == before.wrapping_add(1) {
+        return Err(EIO);
+    }
     // Objects are loaded one after the other, so the first loads are as many as there were objects made.
-    if LOADS.fetch_add(1u32, Relaxed) >= PREPARED.load(Relaxed) {
+    if before >= PREPARED.load(Relaxed) {
         fails(4)?;
     }
     LOADED.add(1i32, Relaxed);

@@ -15,7 +15,7 @@
 //! Each step is a function of its own, because what they have on the stack together is too much for it.
 
 use super::edge::{Object, Pool};
-use super::notice::{Label, Notices};
+use super::notice::{Claim, Label, Notices};
 use super::registry::{hand_over, link, none, open_lowers, pool_limits, Below, Entry, Plan, State, Table, NO_POOL};
 use super::volume::{Live, Lowers};
 use super::{pool, Front, DRAIN_MS};
@@ -45,6 +45,7 @@ pub struct Insertion {
 struct Next {
     object: Object,
     lowers: Lowers,
+    claim: Arc<Claim>,
     origin: Lowers,
     limits: QueueLimits,
 }
@@ -104,6 +105,13 @@ impl State {
         if entry.disk.is_held() {
             return Err(EBUSY);
         }
+        if entry.pool != NO_POOL {
+            self.check_awake(&entry.lowers)?;
+        }
+        // What reads its lower devices when it starts would wait for `below`, which has nothing yet.
+        if !joined.2.starts_with(b"linear\0") {
+            return Err(errno::EOPNOTSUPP.into());
+        }
         // It would have to be told of the membership; and it is one already.
         if entry.disk.with_live(|live| Ok(live.object.as_ref().ok_or(ENODEV)?.spreads()))? {
             return Err(errno::EOPNOTSUPP.into());
@@ -153,6 +161,8 @@ impl State {
             read_only: entry.read_only,
             config,
             lowers: entry.lowers.clone(),
+            // It is told what becomes of them when the volume no longer stands on them.
+            claim: entry.claim.clone(),
             origin: entry.origin.clone(),
             engine: entry.engine,
             suspended_since: 0,
@@ -179,9 +189,10 @@ impl State {
         let (uuid, name, target) = insertion.joined;
         let (table, read_only) = (&insertion.table, entry.read_only);
         let notices = Notices::new(uuid, Label { name, target, ..entry.label() })?;
-        let lowers = open_lowers(&table.fds, !read_only, &notices, table.fds.len().saturating_add(1))?;
+        let claim = Claim::new(&notices)?;
+        let lowers = open_lowers(&table.fds, !read_only, &claim, table.fds.len().saturating_add(1))?;
         self.check_loop(entry, &lowers)?;
-        lowers.push(Lower::open_device(below.disk.device(), !read_only, &notices)?)?;
+        lowers.push(Lower::open_device(below.disk.device(), !read_only, &claim)?)?;
         let (limits, origin) = (QueueLimits::stack(lowers.iter()), none()?);
         let under = Below { lowers: &lowers, origin: &origin };
         let plan = Plan { notices: &notices, size: table.size, config: &table.config, read_only };
@@ -199,6 +210,7 @@ impl State {
             read_only,
             config,
             lowers,
+            claim,
             origin,
             engine: entry.engine,
             suspended_since: 0,
@@ -227,7 +239,9 @@ impl State {
         let version = entry.engine.ok_or(ENODEV)?;
         let engine = self.engine(&version).ok_or(ENODEV)?;
         let lowers = LowerSet::with_capacity(1)?;
-        lowers.push(Lower::open_device(joined.disk.device(), !entry.read_only, entry.notices())?)?;
+        // Not the one that it has: that is to be `below`'s.
+        let claim = Claim::new(entry.notices())?;
+        lowers.push(Lower::open_device(joined.disk.device(), !entry.read_only, &claim)?)?;
         let (lowers, origin) = (Arc::new(lowers, GFP_KERNEL)?, none()?);
         let limits = QueueLimits::stack(lowers.iter());
         if entry.disk.driver().open_count() > 0 && limits.block_sizes().0 != entry.block_sizes.0 {
@@ -237,7 +251,7 @@ impl State {
         let plan = Plan { notices: entry.notices(), size, config, read_only };
         let object = plan.prepare_as(engine, &insertion.target, &Below { lowers: &lowers, origin: &origin }, None)?;
         let limits = if object.spreads() { limits.spread() } else { limits };
-        Ok(Next { object, lowers, origin, limits })
+        Ok(Next { object, lowers, claim, origin, limits })
     }
 }
 
@@ -245,6 +259,7 @@ impl State {
 #[inline(never)]
 fn exchange(entry: &mut Entry, below: &mut Entry, moved: Object, next: Next) -> Result {
     let (lowers, origin, sizes) = (next.lowers.clone(), next.origin.clone(), next.limits.block_sizes());
+    let claim = next.claim.clone();
     let old_links = entry.disk.links();
     let under_below = Below { lowers: &below.lowers, origin: &below.origin };
     let swapped = link(&mut below.disk, &under_below)
@@ -259,6 +274,8 @@ fn exchange(entry: &mut Entry, below: &mut Entry, moved: Object, next: Next) -> 
         return Err(error);
     }
     entry.disk.unlink(0, old_links);
+    below.claim.give(below.notices());
+    entry.claim = claim;
     (entry.lowers, entry.origin, entry.block_sizes) = (lowers, origin, sizes);
     Ok(())
 }
@@ -267,7 +284,7 @@ fn exchange(entry: &mut Entry, below: &mut Entry, moved: Object, next: Next) -> 
 /// cannot be read again, it is empty.
 #[inline(never)]
 fn swap(entry: &mut Entry, below: &mut Entry, moved: Object, next: Next) -> Result {
-    let Next { mut object, lowers, origin, limits } = next;
+    let Next { mut object, lowers, origin, limits, .. } = next;
     let update = entry.disk.start_limits();
     let mut frozen = entry.disk.freeze(DRAIN_MS)?;
     let live = frozen.live();

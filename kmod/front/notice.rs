@@ -24,7 +24,7 @@ pub struct Label {
     pub target: [u8; uapi::STOR_TARGET_LEN as usize],
 }
 
-/// The notes of one volume. It is also the holder of the volume's lower devices.
+/// The notes of one volume, or of a pool, of whose lower devices it is also the holder.
 pub struct Notice {
     pub uuid: [u8; 16],
     label: Pin<KBox<Mutex<Label>>>,
@@ -84,6 +84,28 @@ impl Notices {
     /// Tells everyone something about this volume.
     pub fn emit(&self, kind: u32, value: u64) {
         self.0.data().emit(kind, value);
+    }
+}
+
+/// The holder of a volume's lower devices. They may become another volume's, and so does it.
+pub struct Claim(Pin<KBox<Mutex<Arc<Notices>>>>);
+
+impl Claim {
+    pub fn new(notices: &Arc<Notices>) -> Result<Arc<Self>> {
+        let notices = KBox::pin_init(kernel::new_mutex!(notices.clone(), "stor_claim"), GFP_KERNEL)?;
+        Ok(Arc::new(Self(notices), GFP_KERNEL)?)
+    }
+
+    /// From now on this volume is told.
+    pub fn give(&self, notices: &Arc<Notices>) {
+        let old = core::mem::replace(&mut *self.0.lock(), notices.clone());
+        drop(old);
+    }
+}
+
+impl Holder for Claim {
+    fn gone(&self, device: u32) {
+        self.0.lock().gone(device);
     }
 }
 

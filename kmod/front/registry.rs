@@ -5,13 +5,13 @@
 //! A change that fails has changed nothing: everything is made first, in locals that undo themselves when dropped.
 
 use super::edge::{show_disk, Engine, Object, Pool, Version};
-use super::notice::{Label, Notices};
+use super::notice::{Claim, Label, Notices};
 use super::pool;
 use super::volume::{Live, Lowers, Volume};
 use super::{Front, DRAIN_MS};
 use crate::abi::engine::{LowerInfo, ObjectConfig, TEXT};
 use crate::abi::{errno, uapi};
-use crate::block::bdev::{device_of, Lower, LowerSet};
+use crate::block::bdev::{device_of, Holder, Lower, LowerSet};
 use crate::block::clock;
 use crate::block::gendisk::{Disk, Pinned};
 use crate::block::queue_limits::QueueLimits;
@@ -47,6 +47,8 @@ pub struct Entry {
     pub read_only: bool,
     pub config: KVVec<u8>,
     pub lowers: Lowers,
+    /// Who holds them, if they are its own.
+    pub claim: Arc<Claim>,
     /// What is below it besides, see [`Live::origin`].
     pub origin: Lowers,
     /// Version of the engine that drives it; `None` if it is dead.
@@ -228,11 +230,12 @@ impl State {
         let version = pool.map_or(self.active, |pool| pool.engine).ok_or(ENODEV)?;
         let label = Label { name: creation.name, engine: version, target: creation.target };
         let notices = Notices::new(creation.uuid, label)?;
+        let claim = Claim::new(&notices)?;
         let table = &creation.table;
         let engine = self.engine(&version).ok_or(ENODEV)?;
         let (lowers, origin, limits) = match pool {
             None => {
-                let lowers = open_lowers(&table.fds, !creation.read_only, &notices, table.fds.len())?;
+                let lowers = open_lowers(&table.fds, !creation.read_only, &claim, table.fds.len())?;
                 let limits = QueueLimits::stack(lowers.iter());
                 (lowers, none()?, limits)
             }
@@ -242,7 +245,7 @@ impl State {
                 }
                 let lowers = pool.lowers.clone();
                 self.check_awake(&lowers)?;
-                let origin = self.open_origin(&table.fds, &creation.pool, &notices)?;
+                let origin = self.open_origin(&table.fds, &creation.pool, &claim)?;
                 let limits = pool_limits(pool.object()?, &lowers, &origin);
                 (lowers, origin, limits)
             }
@@ -263,6 +266,7 @@ impl State {
             read_only: creation.read_only,
             config: creation.table.config,
             lowers,
+            claim,
             origin,
             engine: Some(version),
             suspended_since: 0,
@@ -364,7 +368,7 @@ impl State {
         if table.fds.is_empty() {
             return Err(EINVAL);
         }
-        let lowers = open_lowers(&table.fds, !entry.read_only, entry.notices(), table.fds.len())?;
+        let lowers = open_lowers(&table.fds, !entry.read_only, &entry.claim, table.fds.len())?;
         self.check_loop(entry, &lowers)?;
         let limits = QueueLimits::stack(lowers.iter());
         if open && limits.block_sizes().0 != entry.block_sizes.0 {
@@ -469,14 +473,14 @@ impl State {
 
     /// Opens the device that a volume of a pool is to be read from where it has nothing of its own, if there is one. Volumes may
     /// share it: they only read. It tells the first of them that it is gone.
-    fn open_origin(&self, fds: &[i32], pool: &[u8; 16], notices: &Arc<Notices>) -> Result<Lowers> {
+    fn open_origin(&self, fds: &[i32], pool: &[u8; 16], claim: &Arc<Claim>) -> Result<Lowers> {
         let &[fd] = fds else { return if fds.is_empty() { none() } else { Err(EINVAL) } };
         let device = device_of(fd)?;
         self.check_depends(device, pool)?;
         let shared = |entry: &Entry| entry.origin.get(0).is_some_and(|origin| origin.device() == device);
         match self.volumes.iter().find(|entry| shared(entry)) {
             Some(entry) => Ok(entry.origin.clone()),
-            None => open_lowers(fds, false, notices, 1),
+            None => open_lowers(fds, false, claim, 1),
         }
     }
 
@@ -680,10 +684,10 @@ pub fn hand_over(place: &mut Option<Object>, mut new: Object) -> Result<Option<O
 }
 
 /// Opens lower devices, with room for so many.
-pub fn open_lowers(fds: &[i32], writable: bool, notices: &Arc<Notices>, room: usize) -> Result<Lowers> {
+pub fn open_lowers<H: Holder>(fds: &[i32], writable: bool, holder: &Arc<H>, room: usize) -> Result<Lowers> {
     let lowers = LowerSet::with_capacity(room.max(fds.len()))?;
     for &fd in fds {
-        let lower = Lower::open(fd, writable, notices)?;
+        let lower = Lower::open(fd, writable, holder)?;
         if lowers.iter().any(|other| other.device() == lower.device()) {
             return Err(EINVAL);
         }

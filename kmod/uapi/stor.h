@@ -250,8 +250,8 @@ struct stor_reload {
  * disk, name, UUID and size; its one lower device is `joined`, and `config` is of
  * `target`. So it can become a replica of what it is, with `joined` as the first
  * leg. All of it is done, or nothing. Errors as for CREATE and RELOAD; EOPNOTSUPP
- * the volume is a replica, EBUSY it is suspended or `joined` has larger blocks and
- * it is open.
+ * the volume is a replica, or `joined` is not to be "linear", EBUSY it is suspended or
+ * `joined` has larger blocks and it is open.
  */
 struct stor_insert {
 	struct stor_header header;

@@ -122,7 +122,10 @@ impl Part {
 impl Join {
     /// A record without parts.
     pub fn new(array: [u8; 16], leg: [u8; 16], name: [u8; 32], start: u64) -> Self {
-        Self { array, leg, name, start: start.into(), ..Self::new_zeroed() }
+        // In its place: two of them are too much for a kernel's stack.
+        let mut join = Self::new_zeroed();
+        (join.array, join.leg, join.name, join.start) = (array, leg, name, start.into());
+        join
     }
 
     /// Puts a part behind those that are there; whether there is room.

@@ -8,14 +8,14 @@ use crate::generate::{Call, Descriptors, Generator};
 use crate::oracle::{self, Judgement};
 use crate::rng::Rng;
 use crate::sys::{self, Arena};
-use crate::world::{Device, Effect, World};
+use crate::world::{Device, Effect, Number, Volume, World};
 use crate::Result;
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -199,6 +199,11 @@ impl Fuzzer {
                 volume.number = (created.major, created.minor);
                 Effect::Create(volume)
             }
+            Effect::Insert(mut insertion) => {
+                let (below, joined) = (insertion.below.index, insertion.joined.index);
+                insertion.number(number(below)?, number(joined)?);
+                Effect::Insert(insertion)
+            }
             effect => effect,
         };
         self.world.apply(effect);
@@ -227,6 +232,9 @@ impl Fuzzer {
         if format!("{volumes:?}") != format!("{right:?}") {
             return Err(format!("the kernel has {volumes:x?}, should have {right:x?}").into());
         }
+        for volume in &self.world.volumes {
+            self.stands(volume)?;
+        }
         let changed = !self.world.expected.is_empty();
         if !changed && generation != self.generation {
             return Err("the generation changed, but nothing else did".into());
@@ -242,6 +250,16 @@ impl Fuzzer {
             Some(event) => Err(format!("event {event:x?} of a call that failed").into()),
             None => Ok(()),
         }
+    }
+
+    /// Whether a volume stands on what it should, in the way it should.
+    fn stands(&self, volume: &Volume) -> Result<()> {
+        let (_, lowers, config) = self.control.status(volume.uuid)?;
+        let lowers: Vec<Number> = lowers.iter().map(|lower| (lower.major, lower.minor)).collect();
+        if (&lowers, &config) == (&volume.lowers, &volume.config) {
+            return Ok(());
+        }
+        Err(format!("{volume:x?} stands on {lowers:?} with {config:02x?}").into())
     }
 
     fn event(&mut self) -> Result<Option<stor_event>> {
@@ -265,6 +283,12 @@ impl Fuzzer {
         }
         remove_all(&self.control)
     }
+}
+
+/// The device number of `/dev/storN`.
+fn number(index: u32) -> Result<Number> {
+    let rdev = fs::metadata(format!("/dev/stor{index}"))?.rdev();
+    Ok((libc::major(rdev), libc::minor(rdev)))
 }
 
 /// Resumes and removes every volume, whatever stands on whatever.
@@ -324,6 +348,7 @@ fn name(command: u32) -> &'static str {
         STOR_NR_POOL_DEVICE => "POOL_DEVICE",
         STOR_NR_REPLICA_STATUS => "REPLICA_STATUS",
         STOR_NR_REPLICA_VERIFY => "REPLICA_VERIFY",
+        STOR_NR_INSERT => "INSERT",
         _ => "no command",
     }
 }

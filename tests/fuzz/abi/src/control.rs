@@ -129,6 +129,51 @@ impl Control {
         self.call(STOR_NR_RELOAD, &mut argument)
     }
 
+    /// The volume goes on, as `config` says, on `joined`, which stands on what `table` says and on `below`. Of both: UUID and name.
+    pub(crate) fn insert(
+        &self,
+        uuid: Uuid,
+        below: (Uuid, &str),
+        joined: (Uuid, &str),
+        table: &Table,
+        config: &[u8],
+    ) -> Answer<()> {
+        let lowers = table.lowers();
+        let mut argument = stor_insert {
+            header: header::<stor_insert>(0),
+            uuid,
+            below_uuid: below.0,
+            joined_uuid: joined.0,
+            below_name: field(below.1),
+            joined_name: field(joined.1),
+            joined_target: field("linear"),
+            target: field("linear"),
+            joined_size: table.size,
+            lowers: lowers.as_ptr() as u64,
+            joined_config: table.config.as_ptr() as u64,
+            config: config.as_ptr() as u64,
+            lower_count: lowers.len() as u32,
+            joined_config_len: table.config.len() as u32,
+            config_len: config.len() as u32,
+            reserved: 0,
+        };
+        self.call(STOR_NR_INSERT, &mut argument)
+    }
+
+    /// [`Control::insert`]: the volume's data comes to be behind the first MiB of a device.
+    pub(crate) fn insert_behind(
+        &self,
+        (volume, size): (Uuid, u64),
+        below: (Uuid, &str),
+        joined: (Uuid, &str),
+        device: &File,
+    ) -> Answer<()> {
+        const MIB: u64 = 1 << 20;
+        let table =
+            Table { size: MIB + size, fds: vec![device.as_raw_fd()], config: linear(&[(MIB, 0, 0), (size, 0, 1)]) };
+        self.insert(volume, below, joined, &table, &linear(&[(size, MIB, 0)]))
+    }
+
     /// REMOVE, SUSPEND or RESUME.
     pub(crate) fn volume(&self, nr: u32, uuid: Uuid) -> Answer<()> {
         self.call(nr, &mut stor_volume_ref { header: header::<stor_volume_ref>(0), uuid })

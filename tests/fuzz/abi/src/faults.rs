@@ -20,14 +20,17 @@ const MIB: u64 = 1 << 20;
 struct Faults {
     control: Control,
     disk: File,
+    /// What joins a volume.
+    more: Option<File>,
     engines: Vec<Version>,
 }
 
 /// Runs all calls on volumes over `disk`. Allocations that may wait must be set to fail too (`ignore-gfp-wait`).
-pub(crate) fn run(disk: &Path) -> Result<()> {
+/// A second disk is for INSERT.
+pub(crate) fn run(disk: &Path, more: Option<&Path>) -> Result<()> {
     let control = Control::open()?;
     let engines = control.engines()?.iter().map(|engine| engine.version).collect();
-    let faults = Faults { control, disk: File::open(disk)?, engines };
+    let faults = Faults { control, disk: File::open(disk)?, more: more.map(File::open).transpose()?, engines };
     let control = &faults.control;
     let nothing = || Ok(());
     let there = || control.create(UUID, "fault", &faults.table(4)).map(drop);
@@ -50,7 +53,16 @@ pub(crate) fn run(disk: &Path) -> Result<()> {
     if let [first, .., last] = *faults.engines {
         faults.every("switch", &nothing, &|| control.switch(last), &|| control.switch(first))?;
     }
-    Ok(gone()?)
+    gone()?;
+    if let Some(more) = &faults.more {
+        let insert = || {
+            let (below, joined) = (([4; 16], "below"), ([5; 16], "joined"));
+            control.insert_behind((UUID, 4 * MIB), below, joined, more)
+        };
+        let all_gone = || [UUID, [5; 16], [4; 16]].iter().try_for_each(|uuid| control.volume(STOR_NR_REMOVE, *uuid));
+        faults.every("insert", &there, &insert, &all_gone)?;
+    }
+    Ok(())
 }
 
 type Step<'a> = &'a dyn Fn() -> Answer<()>;

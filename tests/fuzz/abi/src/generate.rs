@@ -20,9 +20,13 @@ pub(crate) struct Call {
 /// Where a right call has what it points to.
 const LOWERS: u64 = Arena::START + 0x2000;
 const CONFIG: u64 = Arena::START + 0x4000;
+/// A second configuration; each is shorter than the room between the two.
+const MORE_CONFIG: u64 = Arena::START + 0x16000;
 const ANSWER: u64 = Arena::START + 0x20000;
 const MORE_ANSWER: u64 = Arena::START + 0x30000;
 const END: u64 = Arena::START + Arena::SIZE;
+/// What segments are multiples of.
+const UNIT: u64 = 4096;
 
 /// Addresses that lead nowhere, or not far enough.
 const BAD_ADDRESSES: &[u64] = &[
@@ -151,6 +155,9 @@ const SET: &[Field] = fields!(stor_set: uuid Kind::Uuid, mask U32, value U32);
 const RENAME: &[Field] = fields!(stor_rename: uuid Kind::Uuid, name Text(64));
 const ENGINE_LIST: &[Field] = fields!(stor_engine_list: entries Address, capacity U32, count U32);
 const ENGINE_SWITCH: &[Field] = fields!(stor_engine_switch: version Text(32), results Address, capacity U32, count U32);
+const INSERT: &[Field] = fields!(stor_insert: uuid Kind::Uuid, below_uuid Kind::Uuid, joined_uuid Kind::Uuid,
+    below_name Text(64), joined_name Text(64), joined_target Text(16), target Text(16), joined_size U64, lowers Address,
+    joined_config Address, config Address, lower_count U32, joined_config_len U32, config_len U32, reserved U32);
 const HEADER: &[Field] = fields!(stor_header: abi U32, size U32, flags U32, reserved U32);
 const SEGMENT: &[Field] = fields!(stor_linear_segment: start U64, length U64, lower_start U64, lower U32, reserved U32);
 
@@ -165,6 +172,7 @@ fn fields(nr: u32) -> &'static [Field] {
         STOR_NR_RENAME => RENAME,
         STOR_NR_ENGINE_LIST => ENGINE_LIST,
         STOR_NR_ENGINE_SWITCH => ENGINE_SWITCH,
+        STOR_NR_INSERT => INSERT,
         _ => VERSION,
     }
 }
@@ -191,7 +199,12 @@ struct Draft {
     argument: Vec<u8>,
     lowers: Vec<stor_lower>,
     config: Vec<u8>,
+    /// The other configuration of INSERT.
+    more_config: Vec<u8>,
 }
+
+/// With so many volumes there are no more insertions: each is two volumes more, on top of each other.
+const MANY: usize = 24;
 
 /// Makes calls.
 pub(crate) struct Generator<'a> {
@@ -211,6 +224,7 @@ impl Generator<'_> {
         }
         arena.write(LOWERS, draft.lowers.as_bytes());
         arena.write(CONFIG, &draft.config);
+        arena.write(MORE_CONFIG, &draft.more_config);
         arena.write(draft.address, &draft.argument);
         if !Arena::can_write(draft.address, 1) {
             arena.write(draft.address.wrapping_sub(Arena::READ_ONLY - Arena::START), &draft.argument);
@@ -221,9 +235,10 @@ impl Generator<'_> {
     fn noise(&mut self) -> Draft {
         let mut argument = vec![0; self.rng.below(512)];
         self.rng.fill(&mut argument);
-        let (nr, size) = (self.rng.below(16) as u32, self.rng.below(512));
+        let (nr, size) = (self.rng.below(24) as u32, self.rng.below(512));
         let command = if self.rng.one_in(4) { self.rng.next() as u32 } else { command(nr, size) };
-        Draft { command, address: self.place(), argument, lowers: Vec::new(), config: Vec::new() }
+        let (lowers, config, more_config) = (Vec::new(), Vec::new(), Vec::new());
+        Draft { command, address: self.place(), argument, lowers, config, more_config }
     }
 
     fn place(&mut self) -> u64 {
@@ -232,10 +247,16 @@ impl Generator<'_> {
 
     /// A call as it should be.
     fn right(&mut self) -> Draft {
-        let nr = self.rng.below(12) as u32;
-        let volume = self.rng.pick(&self.world.volumes).cloned();
+        let nr = match self.rng.below(13) as u32 {
+            12 if self.world.volumes.len() < MANY => STOR_NR_INSERT,
+            nr => nr,
+        };
+        // With nothing left to stand on, something has to go.
+        let takes = matches!(nr, STOR_NR_CREATE | STOR_NR_INSERT);
+        let nr = if takes && self.all_free().is_empty() && !self.rng.one_in(4) { STOR_NR_REMOVE } else { nr };
+        let volume = self.volume(nr).cloned();
         let uuid = volume.as_ref().map_or_else(|| self.uuid(), |volume| volume.uuid);
-        let (mut lowers, mut config) = (Vec::new(), Vec::new());
+        let (mut lowers, mut config, mut more_config) = (Vec::new(), Vec::new(), Vec::new());
         let argument = match nr {
             STOR_NR_CREATE => {
                 let numbers = self.free();
@@ -309,12 +330,39 @@ impl Generator<'_> {
                 let argument = stor_engine_switch { header, version, results: ANSWER, capacity, count: 0 };
                 argument.as_bytes().to_vec()
             }
+            STOR_NR_INSERT => {
+                let mut numbers = self.free();
+                // It takes what others could have.
+                numbers.truncate(1 + self.rng.below(4) / 3);
+                let size = volume.map_or(0, |volume| volume.size);
+                let (joined_size, bytes) = self.joined(&numbers, size);
+                (lowers, config, more_config) = (self.lowers(&numbers), bytes, self.within(joined_size, size));
+                let argument = stor_insert {
+                    header: header::<stor_insert>(0),
+                    uuid,
+                    below_uuid: self.uuid(),
+                    joined_uuid: self.uuid(),
+                    below_name: field(&format!("b{:x}", self.rng.next())),
+                    joined_name: field(&format!("j{:x}", self.rng.next())),
+                    joined_target: field("linear"),
+                    target: field("linear"),
+                    joined_size,
+                    lowers: LOWERS,
+                    joined_config: CONFIG,
+                    config: MORE_CONFIG,
+                    lower_count: lowers.len() as u32,
+                    joined_config_len: config.len() as u32,
+                    config_len: more_config.len() as u32,
+                    reserved: 0,
+                };
+                argument.as_bytes().to_vec()
+            }
             _ => {
                 let argument = stor_version { header: header::<stor_version>(0), ..FromZeros::new_zeroed() };
                 argument.as_bytes().to_vec()
             }
         };
-        Draft { command: command(nr, argument.len()), address: self.place(), argument, lowers, config }
+        Draft { command: command(nr, argument.len()), address: self.place(), argument, lowers, config, more_config }
     }
 
     fn uuid(&mut self) -> Uuid {
@@ -323,15 +371,24 @@ impl Generator<'_> {
         uuid
     }
 
+    /// A volume; mostly one of which the call can come to be.
+    fn volume(&mut self, nr: u32) -> Option<&Volume> {
+        let (rng, world) = (&mut *self.rng, self.world);
+        let fits = |volume: &&Volume| match nr {
+            STOR_NR_REMOVE => world.open_count(volume) == 0,
+            STOR_NR_INSERT => !volume.suspended,
+            _ => true,
+        };
+        let fitting: Vec<&Volume> = world.volumes.iter().filter(fits).collect();
+        if rng.one_in(4) || fitting.is_empty() {
+            return rng.pick(&world.volumes);
+        }
+        rng.pick(&fitting).copied()
+    }
+
     /// One to three devices, free ones if there are any.
     fn free(&mut self) -> Vec<Number> {
-        let good = |number: &Number| {
-            let device = self.world.device(*number);
-            self.world.holder(*number).is_none() && device.is_some_and(|device| !device.zoned && !device.read_only)
-        };
-        let mut numbers: Vec<Number> =
-            self.descriptors.devices.iter().map(|(number, _)| *number).filter(good).collect();
-        numbers.dedup();
+        let mut numbers = self.all_free();
         let keep = 1 + self.rng.below(3);
         while numbers.len() > keep {
             numbers.swap_remove(self.rng.below(numbers.len()));
@@ -339,6 +396,17 @@ impl Generator<'_> {
         if numbers.is_empty() {
             numbers.extend(self.rng.pick(&self.descriptors.devices).map(|(number, _)| *number));
         }
+        numbers
+    }
+
+    fn all_free(&self) -> Vec<Number> {
+        let good = |number: &Number| {
+            let device = self.world.device(*number);
+            self.world.holder(*number).is_none() && device.is_some_and(|device| !device.zoned && !device.read_only)
+        };
+        let mut numbers: Vec<Number> =
+            self.descriptors.devices.iter().map(|(number, _)| *number).filter(good).collect();
+        numbers.dedup();
         numbers
     }
 
@@ -358,7 +426,11 @@ impl Generator<'_> {
 
     /// A volume over all of these, in up to four segments of each: its size and its configuration.
     fn layout(&mut self, numbers: &[Number]) -> (u64, Vec<u8>) {
-        const UNIT: u64 = 4096;
+        let segments = self.segments(numbers);
+        self.shuffled(segments)
+    }
+
+    fn segments(&mut self, numbers: &[Number]) -> Vec<Segment> {
         let mut segments: Vec<Segment> = Vec::new();
         for (index, &number) in numbers.iter().enumerate() {
             let room = self.world.device(number).map_or(0, |device| device.size / UNIT);
@@ -369,6 +441,42 @@ impl Generator<'_> {
                 segments.push((length * UNIT, from * UNIT, index as u32));
             }
         }
+        segments
+    }
+
+    /// A volume over some of all of these, and over all of another one of this size.
+    fn joined(&mut self, numbers: &[Number], size: u64) -> (u64, Vec<u8>) {
+        let mut segments = self.segments(numbers);
+        segments.extend(self.pieces(size, 0).into_iter().map(|(length, at, _)| (length, at, numbers.len() as u32)));
+        self.shuffled(segments)
+    }
+
+    /// A volume of this size somewhere on a device of another one.
+    fn within(&mut self, device: u64, size: u64) -> Vec<u8> {
+        let slack = device.saturating_sub(size) / UNIT;
+        let pieces = self.pieces(size, slack);
+        self.shuffled(pieces).1
+    }
+
+    /// Up to three pieces of so many bytes in all, with gaps of so many units in all at most.
+    fn pieces(&mut self, size: u64, slack: u64) -> Vec<Segment> {
+        let (count, mut at, mut left, mut slack) = (self.rng.below(3), 0, size, slack);
+        let mut pieces = Vec::new();
+        for _ in 0..count {
+            let length = UNIT * (1 + self.rng.below((left / UNIT) as usize) as u64);
+            if length >= left {
+                break;
+            }
+            let gap = self.rng.below(slack as usize + 1) as u64;
+            pieces.push((length, at + gap * UNIT, 0));
+            (at, left, slack) = (at + gap * UNIT + length, left - length, slack - gap);
+        }
+        pieces.push((left, at, 0));
+        pieces
+    }
+
+    /// Puts segments into any order: the size of all, and the configuration.
+    fn shuffled(&mut self, mut segments: Vec<Segment>) -> (u64, Vec<u8>) {
         for index in 0..segments.len() {
             let other = self.rng.below(segments.len());
             segments.swap(index, other);
@@ -381,7 +489,7 @@ impl Generator<'_> {
         let nr = draft.command & 0xff;
         match self.rng.below(12) {
             0 => draft.command ^= 1 << self.rng.below(32),
-            1 => draft.command = command(self.rng.below(16) as u32, draft.argument.len()),
+            1 => draft.command = command(self.rng.below(24) as u32, draft.argument.len()),
             2 => {
                 // Short or long, and the header says so too, as a caller with another idea of the struct has it.
                 let size = (draft.argument.len() + self.rng.below(33)).saturating_sub(16);
@@ -402,16 +510,29 @@ impl Generator<'_> {
             9 => self.spoil_lowers(draft),
             10 => self.spoil_config(draft),
             _ => {
-                // Another volume's name or UUID.
-                if let Some(other) = self.rng.pick(&self.world.volumes) {
-                    let (offset, bytes) = match fields(nr).iter().find(|(_, kind)| matches!(kind, Text(64))) {
-                        Some((offset, _)) if self.rng.one_in(2) => (*offset, other.name.as_bytes()),
-                        _ => (size_of::<stor_header>(), other.uuid.as_bytes()),
-                    };
+                // Another volume's name or UUID, or that of the other new one.
+                let called = |(_, kind): &&Field| matches!(kind, Text(64) | Kind::Uuid);
+                let places: Vec<Field> = fields(nr).iter().filter(called).copied().collect();
+                let (offset, kind) = self.rng.pick(&places).copied().unwrap_or((size_of::<stor_header>(), Kind::Uuid));
+                if nr == STOR_NR_INSERT && self.rng.one_in(3) {
+                    self.same(&mut draft.argument);
+                } else if let Some(other) = self.rng.pick(&self.world.volumes) {
+                    let bytes = if matches!(kind, Kind::Uuid) { &other.uuid[..] } else { &other.name };
                     put(&mut draft.argument, offset, bytes);
                 }
             }
         }
+    }
+
+    /// Gives the two that are inserted the same name or UUID, or one of them the volume's UUID.
+    fn same(&mut self, argument: &mut [u8]) {
+        let (from, to, size) = match self.rng.below(3) {
+            0 => (offset_of!(stor_insert, below_name), offset_of!(stor_insert, joined_name), 64),
+            1 => (offset_of!(stor_insert, below_uuid), offset_of!(stor_insert, joined_uuid), 16),
+            _ => (offset_of!(stor_insert, uuid), offset_of!(stor_insert, below_uuid), 16),
+        };
+        let bytes: Vec<u8> = argument.iter().skip(from).take(size).copied().collect();
+        put(argument, to, &bytes);
     }
 
     fn bad_address(&mut self) -> u64 {
@@ -468,35 +589,45 @@ impl Generator<'_> {
         match draft.command & 0xff {
             STOR_NR_CREATE => put(&mut draft.argument, offset_of!(stor_create, lower_count), count.as_bytes()),
             STOR_NR_RELOAD => put(&mut draft.argument, offset_of!(stor_reload, lower_count), count.as_bytes()),
+            STOR_NR_INSERT => put(&mut draft.argument, offset_of!(stor_insert, lower_count), count.as_bytes()),
             _ => {}
         }
     }
 
     fn spoil_config(&mut self, draft: &mut Draft) {
+        let nr = draft.command & 0xff;
+        let (config, offset) = match nr {
+            STOR_NR_INSERT if self.rng.one_in(2) => (&mut draft.more_config, offset_of!(stor_insert, config_len)),
+            STOR_NR_INSERT => (&mut draft.config, offset_of!(stor_insert, joined_config_len)),
+            STOR_NR_RELOAD => (&mut draft.config, offset_of!(stor_reload, config_len)),
+            _ => (&mut draft.config, offset_of!(stor_create, config_len)),
+        };
+        self.spoil_bytes(config);
+        let length = config.len() as u32;
+        if matches!(nr, STOR_NR_CREATE | STOR_NR_RELOAD | STOR_NR_INSERT) {
+            put(&mut draft.argument, offset, length.as_bytes());
+        }
+    }
+
+    fn spoil_bytes(&mut self, config: &mut Vec<u8>) {
         const HEAD: usize = size_of::<stor_linear_config>();
-        let count = draft.config.len().saturating_sub(HEAD) / size_of::<stor_linear_segment>();
+        let count = config.len().saturating_sub(HEAD) / size_of::<stor_linear_segment>();
         match self.rng.below(8) {
-            0 => put(&mut draft.config, 0, self.rng.choose(BAD_U32).as_bytes()),
-            1 => put(&mut draft.config, 4, self.rng.choose(BAD_U32).as_bytes()),
-            2 => draft.config.truncate(self.rng.below(draft.config.len())),
-            3 => draft.config.resize(self.rng.below(70_000), 0),
+            0 => put(config, 0, self.rng.choose(BAD_U32).as_bytes()),
+            1 => put(config, 4, self.rng.choose(BAD_U32).as_bytes()),
+            2 => config.truncate(self.rng.below(config.len())),
+            3 => config.resize(self.rng.below(70_000), 0),
             4 => {
                 // One segment takes another's place: gap, overlap or reuse.
                 let (from, to) = (self.rng.below(count), self.rng.below(count));
                 let start = HEAD + from * size_of::<stor_linear_segment>();
-                let segment = draft.config.get(start..start + size_of::<stor_linear_segment>()).map(<[u8]>::to_vec);
-                put(&mut draft.config, HEAD + to * size_of::<stor_linear_segment>(), &segment.unwrap_or_default());
+                let segment = config.get(start..start + size_of::<stor_linear_segment>()).map(<[u8]>::to_vec);
+                put(config, HEAD + to * size_of::<stor_linear_segment>(), &segment.unwrap_or_default());
             }
             _ => {
                 let base = HEAD + self.rng.below(count) * size_of::<stor_linear_segment>();
-                self.spoil_field(&mut draft.config, base, SEGMENT);
+                self.spoil_field(config, base, SEGMENT);
             }
-        }
-        let length = draft.config.len() as u32;
-        match draft.command & 0xff {
-            STOR_NR_CREATE => put(&mut draft.argument, offset_of!(stor_create, config_len), length.as_bytes()),
-            STOR_NR_RELOAD => put(&mut draft.argument, offset_of!(stor_reload, config_len), length.as_bytes()),
-            _ => {}
         }
     }
 }

@@ -86,9 +86,11 @@ enum Mode {
     /// Callers without privileges
     Privileges,
     /// Failing allocations; needs a kernel with fault injection
-    Faults { disk: PathBuf },
+    Faults { disk: PathBuf, more: Option<PathBuf> },
     /// Creates and removes a volume so many times
     Cycles { times: u64, disk: PathBuf },
+    /// Has a volume go on behind the first MiB of a device
+    Insert { name: String, device: PathBuf },
     /// Checks that LIST, STATUS, sysfs and /dev tell the same
     Check,
     #[command(hide = true)]
@@ -132,8 +134,9 @@ fn run(mode: Mode) -> Result<()> {
         Mode::Events { disk } => events::run(&disk),
         Mode::Abi => rules::abi(),
         Mode::Privileges => rules::privileges(),
-        Mode::Faults { disk } => faults::run(&disk),
+        Mode::Faults { disk, more } => faults::run(&disk, more.as_deref()),
         Mode::Cycles { times, disk } => cycles(times, &disk),
+        Mode::Insert { name, device } => insert(&name, &device),
         Mode::Check => check::consistent(&Control::open()?),
         Mode::Worker { seed, disks } => worker::run(seed, &disks),
         Mode::Unprivileged => rules::unprivileged(),
@@ -150,6 +153,18 @@ fn cycles(times: u64, disk: &Path) -> Result<()> {
     }
     println!("created and removed a volume {times} times");
     check::consistent(&control)
+}
+
+fn insert(name: &str, device: &Path) -> Result<()> {
+    let (control, device) = (Control::open()?, File::open(device)?);
+    let volumes = control.list()?.0;
+    let volume = volumes.iter().find(|volume| control::shown(&volume.name) == name).ok_or("no such volume")?;
+    let new = |number: u8, word: &str| (volume.uuid.map(|byte| byte ^ number), format!("{name}.{word}"));
+    let number = volumes.len() as u8;
+    let (below, joined) = (new(number, &format!("below{number}")), new(number + 1, &format!("joined{number}")));
+    let inserted =
+        control.insert_behind((volume.uuid, volume.size), (below.0, &below.1), (joined.0, &joined.1), &device);
+    Ok(inserted.map_err(|error| format!("insert answered {error:?}"))?)
 }
 
 /// Whether a 32-bit call works here; if not, this dies.

@@ -8,7 +8,7 @@
 
 use crate::control::{command, command_size, header, Uuid};
 use crate::sys::{self, Arena};
-use crate::world::{Device, Effect, Number, Volume, World};
+use crate::world::{Device, Effect, Insertion, Number, Volume, World};
 use nix::errno::Errno;
 use std::mem::size_of;
 use stor_pure::abi::uapi::*;
@@ -82,6 +82,7 @@ impl Judge<'_> {
                 self.breaks(Errno::ENODEV);
                 self.no_pool::<stor_replica_verify>(STOR_VERIFY_REPAIR)
             }
+            STOR_NR_INSERT => self.insert(),
             _ => {
                 self.breaks(Errno::ENOTTY);
                 None
@@ -171,29 +172,32 @@ impl Judge<'_> {
         let argument = self.argument::<stor_create>(STOR_CREATE_READ_ONLY)?;
         self.text(&argument.name);
         self.text(&argument.target);
-        self.require(argument.target.starts_with(b"linear\0"), Errno::EOPNOTSUPP);
+        self.target(&argument.target);
         self.require(argument.uuid != [0; 16] && argument.reserved == 0, Errno::EINVAL);
         // The world has no pools.
         self.require(argument.pool == [0; 16], Errno::ENXIO);
-        self.require(self.world.volume(&argument.uuid).is_none(), Errno::EEXIST);
-        self.require(!self.taken(&argument.name), Errno::EEXIST);
+        self.free(&argument.uuid, &argument.name);
         self.answered::<stor_create>();
         let mut volume = Volume {
-            uuid: argument.uuid,
-            name: argument.name,
             engine: self.world.active,
             size: argument.size,
-            index: self.world.next_index(),
-            number: (0, 0),
+            index: self.world.next_indices().next().unwrap_or(0),
             read_only: argument.header.flags & STOR_CREATE_READ_ONLY != 0,
-            suspended: false,
-            lowers: Vec::new(),
-            writable: false,
-            config: Vec::new(),
-            handles: 0,
+            ..Volume::new(argument.uuid, argument.name)
         };
         self.table(&mut volume, None, (argument.lowers, argument.lower_count), (argument.config, argument.config_len))?;
         Some(Effect::Create(volume))
+    }
+
+    /// The world has no other targets.
+    fn target(&mut self, field: &[u8]) {
+        self.require(field.starts_with(b"linear\0"), Errno::EOPNOTSUPP);
+    }
+
+    /// A new volume can be called so.
+    fn free(&mut self, uuid: &Uuid, name: &[u8]) {
+        self.require(self.world.volume(uuid).is_none(), Errno::EEXIST);
+        self.require(!self.taken(name), Errno::EEXIST);
     }
 
     fn taken(&self, name: &[u8]) -> bool {
@@ -208,35 +212,15 @@ impl Judge<'_> {
         lowers: (u64, u32),
         config: (u64, u32),
     ) -> Option<()> {
-        let size_fits = volume.size > 0 && volume.size % 512 == 0 && i64::try_from(volume.size).is_ok();
-        self.require(size_fits, Errno::EINVAL);
+        self.size(volume.size);
         self.require(lowers.1 <= STOR_MAX_LOWERS && config.1 <= STOR_MAX_CONFIG, Errno::E2BIG);
         self.require(lowers.1 > 0, Errno::EINVAL);
         if lowers.1 > STOR_MAX_LOWERS || config.1 > STOR_MAX_CONFIG {
             return None;
         }
-        let lowers = self.arena.read(lowers.0, lowers.1 as usize * size_of::<stor_lower>());
-        self.require(lowers.is_some(), Errno::EFAULT);
-        let config = if config.1 == 0 { Some(Vec::new()) } else { self.arena.read(config.0, config.1 as usize) };
-        self.require(config.is_some(), Errno::EFAULT);
-        let mut fds = Vec::new();
-        for bytes in lowers?.chunks_exact(size_of::<stor_lower>()) {
-            let lower = stor_lower::read_from_bytes(bytes).ok()?;
-            self.require(lower.reserved == 0, Errno::EINVAL);
-            fds.push(lower.fd);
-        }
-        let config = config?;
-        let mut devices = Vec::new();
-        for &fd in &fds {
-            if let Some(device) = self.lower(fd, volume, old) {
-                self.require(!volume.lowers.contains(&device.number), Errno::EINVAL);
-                volume.lowers.push(device.number);
-                devices.push(device);
-            }
-        }
-        if devices.len() != fds.len() {
-            return None;
-        }
+        let (fds, config) = (self.fds(lowers), self.config(config));
+        let (fds, config) = (fds?, config?);
+        let devices = self.lowers(&fds, volume, old)?;
         let block = self.world.block(&volume.lowers);
         let changes = old.is_some_and(|old| self.world.block(&old.lowers) != block && self.world.open_count(old) > 0);
         self.require(!changes, Errno::EBUSY);
@@ -244,6 +228,43 @@ impl Judge<'_> {
         volume.config = config;
         volume.writable = !volume.read_only;
         Some(())
+    }
+
+    fn size(&mut self, size: u64) {
+        self.require(size > 0 && size % 512 == 0 && i64::try_from(size).is_ok(), Errno::EINVAL);
+    }
+
+    /// Descriptors of lower devices, from a pointer and how many.
+    fn fds(&mut self, lowers: (u64, u32)) -> Option<Vec<i32>> {
+        let bytes = self.arena.read(lowers.0, lowers.1 as usize * size_of::<stor_lower>());
+        self.require(bytes.is_some(), Errno::EFAULT);
+        let mut fds = Vec::new();
+        for bytes in bytes?.chunks_exact(size_of::<stor_lower>()) {
+            let lower = stor_lower::read_from_bytes(bytes).ok()?;
+            self.require(lower.reserved == 0, Errno::EINVAL);
+            fds.push(lower.fd);
+        }
+        Some(fds)
+    }
+
+    /// A configuration, from a pointer and its length.
+    fn config(&mut self, config: (u64, u32)) -> Option<Vec<u8>> {
+        let bytes = if config.1 == 0 { Some(Vec::new()) } else { self.arena.read(config.0, config.1 as usize) };
+        self.require(bytes.is_some(), Errno::EFAULT);
+        bytes
+    }
+
+    /// Puts devices below `volume`; `None` unless all of them are some.
+    fn lowers(&mut self, fds: &[i32], volume: &mut Volume, old: Option<&Volume>) -> Option<Vec<Device>> {
+        let mut devices = Vec::new();
+        for &fd in fds {
+            if let Some(device) = self.lower(fd, volume, old) {
+                self.require(!volume.lowers.contains(&device.number), Errno::EINVAL);
+                volume.lowers.push(device.number);
+                devices.push(device);
+            }
+        }
+        (devices.len() == fds.len()).then_some(devices)
     }
 
     /// The block device behind `fd`, to be put below `volume`.
@@ -327,20 +348,7 @@ impl Judge<'_> {
         let old = self.world.volume(&argument.uuid).cloned();
         self.require(old.is_some(), Errno::ENXIO);
         // Not there: what is below it is judged as if it were new, as that may be looked at first.
-        let mut volume = old.clone().unwrap_or(Volume {
-            uuid: argument.uuid,
-            name: [0; 64],
-            engine: [0; 32],
-            size: 0,
-            index: 0,
-            number: (0, 0),
-            read_only: true,
-            suspended: false,
-            lowers: Vec::new(),
-            writable: false,
-            config: Vec::new(),
-            handles: 0,
-        });
+        let mut volume = old.clone().unwrap_or(Volume::new(argument.uuid, [0; 64]));
         volume.lowers.clear();
         if let Some(old) = &old {
             let smaller = argument.size < old.size;
@@ -351,6 +359,70 @@ impl Judge<'_> {
         let (lowers, config) = ((argument.lowers, argument.lower_count), (argument.config, argument.config_len));
         self.table(&mut volume, old.as_ref(), lowers, config)?;
         Some(Effect::Reload(volume))
+    }
+
+    fn insert(&mut self) -> Option<Effect> {
+        let argument = self.argument::<stor_insert>(0)?;
+        for name in [&argument.below_name, &argument.joined_name] {
+            self.text(name);
+        }
+        for target in [&argument.joined_target, &argument.target] {
+            self.text(target);
+            self.target(target);
+        }
+        let uuids = argument.below_uuid != [0; 16] && argument.joined_uuid != [0; 16];
+        self.require(uuids && argument.reserved == 0, Errno::EINVAL);
+        self.size(argument.joined_size);
+        self.require(argument.lower_count > 0, Errno::EINVAL);
+        let lengths = [argument.joined_config_len, argument.config_len];
+        let too_much =
+            argument.lower_count >= STOR_MAX_LOWERS || lengths.iter().any(|&length| length > STOR_MAX_CONFIG);
+        self.require(!too_much, Errno::E2BIG);
+        // Neither can be the volume's: that is there.
+        self.free(&argument.below_uuid, &argument.below_name);
+        self.free(&argument.joined_uuid, &argument.joined_name);
+        let differ = argument.below_uuid != argument.joined_uuid && argument.below_name != argument.joined_name;
+        self.require(differ, Errno::EEXIST);
+        // Not there: the rest is judged as if it were new, as that may be looked at first.
+        let old = self.find(&argument.uuid).unwrap_or(Volume::new(argument.uuid, [0; 64]));
+        self.require(!old.suspended, Errno::EBUSY);
+        if too_much {
+            return None;
+        }
+        let fds = self.fds((argument.lowers, argument.lower_count));
+        let joined_config = self.config((argument.joined_config, argument.joined_config_len));
+        let config = self.config((argument.config, argument.config_len));
+        let (fds, joined_config, config) = (fds?, joined_config?, config?);
+
+        let mut indices = self.world.next_indices();
+        let (below_index, joined_index) = (indices.next().unwrap_or(0), indices.next().unwrap_or(0));
+        let below = Volume {
+            uuid: argument.below_uuid,
+            name: argument.below_name,
+            index: below_index,
+            number: (0, 0),
+            handles: 0,
+            ..old.clone()
+        };
+        let mut joined = Volume {
+            engine: old.engine,
+            size: argument.joined_size,
+            index: joined_index,
+            read_only: old.read_only,
+            writable: !old.read_only,
+            ..Volume::new(argument.joined_uuid, argument.joined_name)
+        };
+        let mut devices = self.lowers(&fds, &mut joined, Some(&old))?;
+        let had = self.world.block(&old.lowers);
+        let block = self.world.block(&joined.lowers).max(had);
+        self.require(block == had || self.world.open_count(&old) == 0, Errno::EBUSY);
+        let device = |size, block| Device { number: (0, 0), size, block, read_only: old.read_only, zoned: false };
+        devices.push(device(old.size, had));
+        self.linear(&joined_config, joined.size, &devices, block.into());
+        self.linear(&config, old.size, &[device(joined.size, block)], block.into());
+        joined.config = joined_config;
+        let volume = Volume { lowers: Vec::new(), writable: !old.read_only, config, ..old };
+        Some(Effect::Insert(Box::new(Insertion { below, joined, volume })))
     }
 
     fn list(&mut self) -> Option<Effect> {

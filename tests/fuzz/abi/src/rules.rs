@@ -16,7 +16,7 @@ use stor_pure::abi::uapi::*;
 use zerocopy::IntoBytes;
 
 /// All commands, and the size of their argument.
-const COMMANDS: [(u32, usize); 21] = [
+const COMMANDS: [(u32, usize); 22] = [
     (STOR_NR_VERSION, size_of::<stor_version>()),
     (STOR_NR_CREATE, size_of::<stor_create>()),
     (STOR_NR_REMOVE, size_of::<stor_volume_ref>()),
@@ -38,6 +38,7 @@ const COMMANDS: [(u32, usize); 21] = [
     (STOR_NR_POOL_DEVICE, size_of::<stor_pool_device>()),
     (STOR_NR_REPLICA_STATUS, size_of::<stor_replica_status>()),
     (STOR_NR_REPLICA_VERIFY, size_of::<stor_replica_verify>()),
+    (STOR_NR_INSERT, size_of::<stor_insert>()),
 ];
 
 /// Calls a command with an argument that is zero but for its header.

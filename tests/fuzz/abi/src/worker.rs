@@ -12,7 +12,7 @@ use crate::world::World;
 use crate::Result;
 use nix::errno::Errno;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ impl Worker {
     fn step(&mut self) -> Result<()> {
         use Errno::*;
         let (uuid, name) = (self.uuid(), self.name());
-        match self.rng.below(16) {
+        match self.rng.below(17) {
             0..=2 => self.create(),
             3 => may("remove", self.control.volume(STOR_NR_REMOVE, uuid), &[ENXIO, EBUSY]),
             4 => self.remove_listed(),
@@ -71,6 +71,7 @@ impl Worker {
             11 => self.switch(),
             12 => self.reader.read_some(self.rng.below(30) as i32),
             13 | 14 => self.node(),
+            15 => self.insert(),
             _ => {
                 self.garbage();
                 Ok(())
@@ -132,6 +133,17 @@ impl Worker {
         may("reload", self.control.reload(uuid, &table, flags), errors)
     }
 
+    /// Puts a volume behind the first MiB of something else: it has the same data there.
+    fn insert(&mut self) -> Result<()> {
+        use Errno::*;
+        let volumes = self.control.list()?.0;
+        let (Some(volume), Some(lower)) = (self.rng.pick(&volumes), self.lower()) else { return Ok(()) };
+        let (below, joined) = ((self.uuid(), self.name()), (self.uuid(), self.name()));
+        let inserted =
+            self.control.insert_behind((volume.uuid, volume.size), (below.0, &below.1), (joined.0, &joined.1), &lower);
+        may("insert", inserted, &[ENXIO, EEXIST, EBUSY, ELOOP, EROFS, ENOSPC, EINVAL, ETIMEDOUT])
+    }
+
     fn remove_listed(&mut self) -> Result<()> {
         let volumes = self.control.list()?.0;
         let Some(volume) = self.rng.pick(&volumes) else { return Ok(()) };
@@ -158,11 +170,15 @@ impl Worker {
         };
         let mut block = [0; 8192];
         let offset = self.rng.below(4) as u64 * 4096;
-        file.read_at(&mut block, offset).map_err(|error| format!("read {path}: {error}"))?;
-        match file.write_at(&block, offset) {
-            Ok(_) => Ok(file.sync_data()?),
+        let done = file.read_at(&mut block, offset).and_then(|_| match file.write_at(&block, offset) {
+            Ok(_) => file.sync_data(),
             Err(error) if matches!(error.raw_os_error(), Some(libc::EBADF | libc::EPERM)) => Ok(()),
-            Err(error) => Err(format!("write {path}: {error}").into()),
+            Err(error) => Err(error),
+        });
+        match done {
+            // It is smaller; or it was to be inserted, which failed, so that it is gone and has no size any more.
+            Err(_) if (&file).seek(SeekFrom::End(0))? <= offset => Ok(()),
+            done => done.map_err(|error| format!("read and write {path}: {error}").into()),
         }
     }
 

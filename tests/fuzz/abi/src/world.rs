@@ -60,6 +60,44 @@ pub(crate) struct Volume {
     pub(crate) handles: u32,
 }
 
+impl Volume {
+    /// One that stands on nothing yet.
+    pub(crate) fn new(uuid: Uuid, name: Name) -> Self {
+        Self {
+            uuid,
+            name,
+            engine: [0; 32],
+            size: 0,
+            index: 0,
+            number: (0, 0),
+            read_only: false,
+            suspended: false,
+            lowers: Vec::new(),
+            writable: false,
+            config: Vec::new(),
+            handles: 0,
+        }
+    }
+}
+
+/// What INSERT makes, and the volume as it is to be. The numbers of the two new ones are not known before it is made.
+#[derive(Debug)]
+pub(crate) struct Insertion {
+    pub(crate) below: Volume,
+    pub(crate) joined: Volume,
+    pub(crate) volume: Volume,
+}
+
+impl Insertion {
+    /// The two disks have these numbers, and what stands on them knows it.
+    pub(crate) fn number(&mut self, below: Number, joined: Number) {
+        self.below.number = below;
+        self.joined.number = joined;
+        self.joined.lowers.push(below);
+        self.volume.lowers = vec![joined];
+    }
+}
+
 /// What a call changes if it succeeds.
 #[derive(Debug)]
 pub(crate) enum Effect {
@@ -73,6 +111,7 @@ pub(crate) enum Effect {
     Rename(Uuid, Name),
     ReadOnly(Uuid, bool),
     Switch(Version),
+    Insert(Box<Insertion>),
 }
 
 /// An event that must come: type, volume, and value where it is known.
@@ -132,9 +171,9 @@ impl World {
             .is_some_and(|volume| is_it(volume) || volume.lowers.iter().any(|&lower| self.below(lower, is_it)))
     }
 
-    /// The number that the next disk gets.
-    pub(crate) fn next_index(&self) -> u32 {
-        (0..).find(|index| !self.volumes.iter().any(|volume| volume.index == *index)).unwrap_or(0)
+    /// The numbers that the next disks get.
+    pub(crate) fn next_indices(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..).filter(|index| !self.volumes.iter().any(|volume| volume.index == *index))
     }
 
     /// A volume as the kernel should list it.
@@ -196,6 +235,16 @@ impl World {
                     volume.engine = version;
                     self.expected.push((STOR_EVENT_SWITCHED, volume.uuid, None));
                 }
+                return;
+            }
+            Effect::Insert(insertion) => {
+                let Insertion { below, joined, volume } = *insertion;
+                let event = |kind, volume: &Volume| (kind, volume.uuid, Some(volume.size));
+                self.expected.push(event(STOR_EVENT_CREATED, &below));
+                self.expected.push(event(STOR_EVENT_CREATED, &joined));
+                self.expected.push(event(STOR_EVENT_RELOADED, &volume));
+                self.volumes.retain(|other| other.uuid != volume.uuid);
+                self.volumes.extend([below, joined, volume]);
                 return;
             }
         };
