@@ -121,6 +121,8 @@ impl Part {
 
 impl Join {
     /// A record without parts.
+    // Only tools make any. It takes too much stack for the kernel, where this way it is not compiled.
+    #[inline]
     pub fn new(array: [u8; 16], leg: [u8; 16], name: [u8; 32], start: u64) -> Self {
         // In its place: two of them are too much for a kernel's stack.
         let mut join = Self::new_zeroed();
