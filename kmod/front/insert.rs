@@ -8,16 +8,17 @@
 //!                                                                 below ─ thin
 //! ```
 //!
-//! Both disks below are made first, as any disk is. That of `below` is held until the volume's I/O is, and its object has read what
-//! the volume's has written; then it lets I/O through, for `joined` stands on it and the volume's new object may want to read. If that
-//! refuses, `below` is emptied again, and the volume's old object goes on.
+//! Both disks below are made first, as any disk is, but that nobody else may open them before all is done. Until the volume's I/O is
+//! held, `below` answers with errors: what the volume's new object wants to know before it is loaded has to be on other devices. Then
+//! `below` gets an object that has read what the volume's has written, and the new one is loaded. If that refuses, `below` is emptied
+//! again, and the volume's old object goes on.
 //!
 //! Each step is a function of its own, because what they have on the stack together is too much for it.
 
 use super::edge::{Object, Pool};
 use super::notice::{Claim, Label, Notices};
 use super::registry::{hand_over, link, none, open_lowers, pool_limits, Below, Entry, Plan, State, Table, NO_POOL};
-use super::volume::{Live, Lowers};
+use super::volume::{Live, Lowers, Settled};
 use super::{pool, Front, DRAIN_MS};
 use crate::abi::{errno, uapi};
 use crate::block::bdev::{Lower, LowerSet};
@@ -59,8 +60,7 @@ impl State {
         let (mut below, moved) = self.below(front, index, &insertion, sequences.0)?;
         let joined = self.joined(front, index, &insertion, &below, sequences.1)?;
         if let Err(error) = self.exchange(index, &insertion, &mut below, moved, &joined) {
-            // What stands on the other goes first; and whoever reads it already waits for its I/O.
-            let _ = below.disk.release();
+            // What stands on the other goes first.
             drop(joined);
             return Err(error);
         }
@@ -69,8 +69,12 @@ impl State {
         (entry.pool, entry.sequence) = (NO_POOL, sequences.2);
         entry.notices().set_label(Label { target: insertion.target, ..entry.label() });
         entry.disk.changed();
-        below.emit(uapi::STOR_EVENT_CREATED, below.size);
-        joined.emit(uapi::STOR_EVENT_CREATED, joined.size);
+        for new in [&below, &joined] {
+            new.disk.driver().admit();
+            // Nobody could look at it when it appeared.
+            new.disk.changed();
+            new.emit(uapi::STOR_EVENT_CREATED, new.size);
+        }
         entry.emit(uapi::STOR_EVENT_RELOADED, entry.size);
         self.stack(index, below, joined)?;
         self.changed();
@@ -108,7 +112,7 @@ impl State {
         if entry.pool != NO_POOL {
             self.check_awake(&entry.lowers)?;
         }
-        // What reads its lower devices when it starts would wait for `below`, which has nothing yet.
+        // What reads its lower devices when it starts would find `below` with nothing yet.
         if !joined.2.starts_with(b"linear\0") {
             return Err(errno::EOPNOTSUPP.into());
         }
@@ -128,7 +132,7 @@ impl State {
         Ok(pool.map(pool::Entry::object).transpose()?.map(|pool| &**pool))
     }
 
-    /// A volume that is what this one is, and its object, which is not there yet: nobody's I/O goes through before it is.
+    /// A volume that is what this one is, and its object, which is not there yet.
     #[inline(never)]
     fn below(
         &self,
@@ -153,7 +157,7 @@ impl State {
         let object = plan.prepare(engine, &entry.below(), pool)?;
         let number = self.free_index(u32::MAX);
         let live = Live { object: None, lowers: entry.lowers.clone(), origin: entry.origin.clone() };
-        let disk = plan.show(front, number, &limits, live, |disk| disk.hold(DRAIN_MS))?;
+        let disk = plan.show(front, number, &limits, live, None, Settled::Own)?;
         let below = Entry {
             disk,
             index: number,
@@ -200,7 +204,7 @@ impl State {
         object.load()?;
         let number = self.free_index(below.index);
         let live = Live { object: Some(object), lowers: lowers.clone(), origin: origin.clone() };
-        let disk = plan.show(front, number, &limits, live, |disk| link(disk, &under))?;
+        let disk = plan.show(front, number, &limits, live, Some(&under), Settled::Own)?;
         let mut config = KVVec::new();
         config.extend_from_slice(&table.config, GFP_KERNEL)?;
         Ok(Entry {
@@ -304,8 +308,8 @@ fn swap(entry: &mut Entry, below: &mut Entry, moved: Object, next: Next) -> Resu
     Ok(())
 }
 
-/// Gives a volume's object to `below`, and lets its I/O through.
+/// Gives a volume's object to `below`.
 fn give(below: &mut Entry, live: &mut Live) -> Result {
     below.disk.freeze(DRAIN_MS)?.live().object = live.object.take();
-    below.disk.release()
+    Ok(())
 }

@@ -7,7 +7,7 @@
 use super::edge::{show_disk, Engine, Object, Pool, Version};
 use super::notice::{Claim, Label, Notices};
 use super::pool;
-use super::volume::{Live, Lowers, Volume};
+use super::volume::{Live, Lowers, Settled, Volume};
 use super::{Front, DRAIN_MS};
 use crate::abi::engine::{LowerInfo, ObjectConfig, TEXT};
 use crate::abi::{errno, uapi};
@@ -258,7 +258,7 @@ impl State {
         let limits = if object.spreads() { limits.spread() } else { limits };
         let index = self.free_index(u32::MAX);
         let live = Live { object: Some(object), lowers: lowers.clone(), origin: origin.clone() };
-        let disk = plan.show(front, index, &limits, live, |disk| link(disk, &below))?;
+        let disk = plan.show(front, index, &limits, live, Some(&below), Settled::Open)?;
         let entry = Entry {
             disk,
             index,
@@ -291,7 +291,7 @@ impl State {
         volume.close_door()?;
         // Removing the disk waits for its I/O without a limit; make sure that there is none to wait for.
         if let Err(error) = entry.disk.freeze(DRAIN_MS) {
-            volume.settle(true);
+            volume.settle(Settled::Open);
             return Err(error);
         }
         let entry = self.volumes.remove(index).map_err(|_| ENXIO)?;
@@ -759,22 +759,26 @@ impl Plan<'_> {
         })
     }
 
-    /// Makes its disk, and shows it. Somebody may have the node open then: he waits until `last` has been done with it.
+    /// Makes its disk, shows it, and links it to what is `below`. Somebody may have the node open then: he waits until that is done.
     pub(super) fn show(
         &self,
         front: &'static Front,
         index: u32,
         limits: &QueueLimits,
         live: Live,
-        last: impl FnOnce(&mut Disk<Volume>) -> Result,
+        below: Option<&Below<'_>>,
+        then: Settled,
     ) -> Result<Disk<Volume>> {
         let name = CString::try_from_fmt(kernel::prelude::fmt!("stor{index}"))?;
         let mut disk = Disk::new(&front.operations, limits, &name, Volume::new(self.notices.clone())?, live)?;
         if self.read_only {
             disk.set_read_only(true);
         }
-        let shown = show_disk(&mut disk, self.size / 512).and_then(|()| last(&mut disk));
-        disk.driver().settle(shown.is_ok());
+        let mut shown = show_disk(&mut disk, self.size / 512);
+        if let Some(below) = below {
+            shown = shown.and_then(|()| link(&mut disk, below));
+        }
+        disk.driver().settle(if shown.is_ok() { then } else { Settled::Removed });
         shown.map(|()| disk)
     }
 }

@@ -13,6 +13,7 @@ use crate::block::Driver;
 use kernel::prelude::*;
 use kernel::sync::atomic::{ordering::Full, ordering::Relaxed, ordering::Release, Atomic};
 use kernel::sync::{Arc, Completion};
+use kernel::task::Task;
 
 /// The devices below a volume, in the order its configuration counts them.
 pub type Lowers = Arc<LowerSet>;
@@ -66,21 +67,36 @@ impl Live {
 pub struct Volume {
     pub notices: Arc<Notices>,
     pool: BioSet,
-    /// Openers, or one of the two below.
+    /// Openers, or one of the below.
     opens: Atomic<i32>,
+    /// The task that may open it while nobody else may.
+    maker: Atomic<u64>,
     /// Done when `opens` is no longer [`NEW`].
     settled: Pin<KBox<Completion>>,
+}
+
+/// What becomes of a new disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// Everybody may open it.
+    Open,
+    /// Only this task may, until it [admits](Volume::admit) others. Who opened the disk of somebody who waits for it here would keep its mutex.
+    Own,
+    /// It goes again.
+    Removed,
 }
 
 /// Its disk is visible, but making the volume may still fail: openers wait.
 const NEW: i32 = -1;
 /// It is to go: nobody can open it any more.
 const REMOVED: i32 = -2;
+/// And so many openers more that are its maker.
+const OWN: i32 = i32::MIN;
 
 impl Volume {
     pub fn new(notices: Arc<Notices>) -> Result<Self> {
         let settled = KBox::pin_init(Completion::new(), GFP_KERNEL)?;
-        Ok(Self { notices, pool: BioSet::new()?, opens: Atomic::new(NEW), settled })
+        Ok(Self { notices, pool: BioSet::new()?, opens: Atomic::new(NEW), maker: Atomic::new(0), settled })
     }
 
     /// How many have it open.
@@ -88,10 +104,27 @@ impl Volume {
         u32::try_from(self.opens.load(Relaxed)).unwrap_or(0)
     }
 
-    /// Lets openers in, if making the volume succeeded, or turns them away.
-    pub fn settle(&self, made: bool) {
-        self.opens.store(if made { 0 } else { REMOVED }, Release);
+    /// Lets openers in, or turns them away.
+    pub fn settle(&self, then: Settled) {
+        self.maker.store(this_task(), Relaxed);
+        let opens = match then {
+            Settled::Open => 0,
+            Settled::Own => OWN,
+            Settled::Removed => REMOVED,
+        };
+        self.opens.store(opens, Release);
         self.settled.complete_all();
+    }
+
+    /// Lets others in than its maker.
+    pub fn admit(&self) {
+        let mut count = self.opens.load(Relaxed);
+        while count < REMOVED {
+            match self.opens.cmpxchg(count, count.wrapping_sub(OWN), Full) {
+                Ok(_) => return,
+                Err(now) => count = now,
+            }
+        }
     }
 
     /// Keeps anyone from opening it, for good. EBUSY if it is open.
@@ -108,6 +141,11 @@ impl Volume {
             Op::Other => Err(Status::NOTSUPP),
         }
     }
+}
+
+/// Who calls.
+fn this_task() -> u64 {
+    Task::current_raw() as u64
 }
 
 impl Driver for Volume {
@@ -173,7 +211,7 @@ impl Driver for Volume {
             self.settled.wait_for_completion();
         }
         let mut count = self.opens.load(Relaxed);
-        while count >= 0 {
+        while count >= 0 || count < REMOVED && self.maker.load(Relaxed) == this_task() {
             match self.opens.cmpxchg(count, count.wrapping_add(1), Full) {
                 Ok(_) => return Ok(()),
                 Err(now) => count = now,

@@ -16,9 +16,12 @@ pub(crate) fn entitled(world: &World, volume: &Volume) -> Result<(), Fault> {
     let mut legs: Vec<(usize, &Contents)> = Vec::new();
     let record = volume.keeper.record();
     let has = |disk: usize| record.place(&uuid(disk)).is_some_and(|place| entitled.has(place));
+    let known = |tag: u32| tag == 0 || record.tag() == tag || record.forks().iter().any(|fork| fork.tag() == tag);
     for (place, device) in world.devices.iter().filter(|(disk, _)| has(*disk)) {
-        // One that is not there may be another volume's by now.
-        if find(device.durable(), *place)?.record.is_ok_and(|(record, _)| record.lineage == lineage) {
+        let found = find(device.durable(), *place)?;
+        // One that is not there may be another volume's by now; or was about to be, and nobody takes it for entitled.
+        let own = found.superblock.is_none_or(|superblock| known(superblock.tag()));
+        if own && found.record.is_ok_and(|(record, _)| record.lineage == lineage) {
             legs.push((*place, device.durable()));
         }
     }
