@@ -32,6 +32,7 @@ pub mod replica;
 pub mod reservation;
 pub mod size;
 mod stor;
+pub mod udev;
 pub mod volume;
 
 pub use control::{Control, Machine, Mapper, Simulated, System};

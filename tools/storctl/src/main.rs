@@ -148,7 +148,7 @@ fn run(command: &Command, printer: &mut Printer<'_>) -> std::result::Result<(), 
         Noun::Scan { udev: Some(device), .. } => {
             // Whether the modules are there or not.
             let system = if simulated().is_some() { Some(system()?) } else { None };
-            for (key, value) in libstor::pool::properties(system.as_deref(), device)? {
+            for (key, value) in libstor::udev::properties(system.as_deref(), device)? {
                 writeln!(printer.out, "{key}={value}")?;
             }
         }

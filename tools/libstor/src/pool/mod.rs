@@ -35,7 +35,6 @@ mod settings;
 pub(crate) mod signature;
 mod slots;
 mod snapshot;
-mod udev;
 mod view;
 mod volume;
 
@@ -46,6 +45,5 @@ pub use lvm::Import;
 pub use repair::{RepairPool, Repaired};
 pub use settings::{Policy, PoolSettings, VolumeSettings};
 pub use snapshot::{NewSnapshot, Rollback, SnapshotChange, GROUP};
-pub use udev::properties;
 pub use view::{ActiveView, DeviceView, Found, Growth, PoolChange, PoolDetail, PoolView, Waiting};
 pub use volume::{since, NewClone, NewThin, ThinDetail};

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use stor_pure::pure::md::superblock::Refusal;
 use stor_pure::pure::replica::assemble::{self, Consent, Plan};
-use stor_pure::pure::replica::record::Record;
+use stor_pure::pure::replica::record::{self, Record};
 use stor_pure::pure::replica::set::{Set, TIE_BREAK};
 
 /// A replica of which there is at least one member.
@@ -65,6 +65,12 @@ impl Group {
     /// Whether this is its name or its UUID.
     pub(crate) fn is(&self, name: &str) -> bool {
         Uuid::try_parse(name).is_ok_and(|uuid| uuid == self.uuid) || self.name() == name
+    }
+
+    /// Whether Stor has had it, and not only md.
+    pub(crate) fn is_ours(&self) -> bool {
+        let is = |leg: &Leg| !matches!(leg.record, Err(record::Refusal::Magic | record::Refusal::Array));
+        self.tie_break.is_some() || !self.joints.is_empty() || self.legs.iter().any(is)
     }
 
     /// Bytes of the volume.

@@ -50,7 +50,7 @@ pub(crate) enum Noun {
         /// Where to look; on all block devices if not given
         #[arg(value_name = "DEVICE")]
         devices: Vec<PathBuf>,
-        /// Print what udev's rules want to know of this one device: whose it is, and whether that pool is whole
+        /// Print what udev's rules want to know of this one device: whose it is, and if that is a pool, whether it is whole
         #[arg(long, value_name = "DEVICE", conflicts_with = "devices")]
         udev: Option<PathBuf>,
     },
