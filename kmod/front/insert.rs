@@ -59,7 +59,7 @@ impl State {
         let sequences = (self.next_sequence(), self.next_sequence(), self.next_sequence());
         let (mut below, moved) = self.below(front, index, &insertion, sequences.0)?;
         let joined = self.joined(front, index, &insertion, &below, sequences.1)?;
-        if let Err(error) = self.exchange(index, &insertion, &mut below, moved, &joined) {
+        if let Err(error) = self.go_on(index, &insertion, &mut below, moved, &joined) {
             // What stands on the other goes first.
             drop(joined);
             return Err(error);
@@ -224,7 +224,8 @@ impl State {
         })
     }
 
-    fn exchange(
+    /// The volume goes on as what it is to be, or as what it is.
+    fn go_on(
         &mut self,
         index: usize,
         insertion: &Insertion,

@@ -66,7 +66,7 @@ impl State {
     }
 
     /// The lowest number that no disk has.
-    fn free_index(&self) -> Answer<u32> {
+    pub(super) fn free_index(&self) -> Answer<u32> {
         let taken = |index: &u32| self.volumes.iter().any(|volume| volume.index == *index);
         (0..STOR_MAX_VOLUMES).find(|index| !taken(index)).ok_or(Errno::E2BIG)
     }

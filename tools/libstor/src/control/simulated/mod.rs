@@ -503,11 +503,10 @@ impl Control for Simulated {
                     (origin, Vec::new(), Some(state.thin(pool, &create.table, None)?))
                 }
             };
-            let index = (0..).find(|index| !state.volumes.iter().any(|other| other.index == *index));
             let volume = Volume {
                 name: create.name.into(),
                 uuid: create.uuid,
-                index: index.ok_or(Errno::E2BIG)?,
+                index: state.free_index()?,
                 engine,
                 read_only: create.read_only,
                 suspended: None,
