@@ -243,6 +243,14 @@ impl<W: Words, M: Memory> Keeper<W, M> {
         self.alive.with(self.attached).has(place)
     }
 
+    /// Whether there are enough of those who vote without a member, also for the step under way.
+    pub fn spares(&self, place: usize) -> bool {
+        let rest = self.alive.without(self.failed).without(Set::one(place));
+        let voters = self.record.voters();
+        let decided = |voters| quorum::decides(voters, rest) && (!self.claim || quorum::starts(voters, rest));
+        decided(voters) && self.change.is_none_or(decided)
+    }
+
     /// Whether a write that these legs have needs no rebuild: no slot's leg lacks it.
     pub fn is_complete(&self, done: Set) -> bool {
         done.covers(self.slots)

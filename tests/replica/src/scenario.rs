@@ -120,6 +120,33 @@ fn a_leg_that_fails_a_flush_has_failed() {
     volume.read(&mut world, 4).unwrap_or_else(|fault| panic!("{fault}"));
 }
 
+/// A tie-break that does not answer is waited for if the volume would stop without it.
+#[test]
+fn a_tie_break_is_spared_as_long_as_half_of_the_voters_are_there_without_it() {
+    for decided in [true, false] {
+        let mut world = new(2, true);
+        let mut volume = began(&mut world, &[0, 1, TIE_BREAK]);
+        assert!(volume.keeper.spares(TIE_BREAK));
+        durable_write(&mut world, &mut volume, 0);
+        write(&mut world, &mut volume, 0);
+        fail(&mut world, &mut volume, 1);
+        assert!(!volume.keeper.spares(TIE_BREAK), "one of three that vote");
+        if decided {
+            all(&mut world, &mut volume);
+            assert!(volume.keeper.spares(TIE_BREAK), "one of two");
+            volume.keeper.missed(Set::one(TIE_BREAK));
+            volume.settle(&mut world).unwrap_or_else(|fault| panic!("{fault}"));
+        } else {
+            fail(&mut world, &mut volume, TIE_BREAK);
+        }
+        all(&mut world, &mut volume);
+        assert_eq!(volume.keeper.stopped().is_none(), decided);
+        if decided {
+            assert_eq!(volume.keeper.record().voters(), Set::one(0));
+        }
+    }
+}
+
 /// md-raid1 10: each of two legs is started alone, then both; md calls them equal.
 #[test]
 fn two_legs_that_went_on_alone_are_not_started_together() {

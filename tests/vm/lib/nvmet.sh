@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# NVMe over TCP between two guests; the peer's commands have this file, too: . /stor/tests/vm/lib/stor.sh and replica.sh first
+# NVMe over TCP, between two guests or within one; a peer's commands have this file, too: . /stor/tests/vm/lib/stor.sh and replica.sh first
 
 peer_has /stor/tests/vm/lib/{stor,replica,nvmet}.sh
 nvmet=/sys/kernel/config/nvmet
 
-# offer NAME DEVICE…: the other guest can connect to a subsystem of that name, with these as its namespaces 1, 2, …
+# offer NAME DEVICE…: the other guest, or this one if there is no other, can connect to a subsystem of that name, with these as its namespaces 1, 2, …
 offer() {
 	local name=$1 device space n=0
 	modprobe nvmet-tcp
@@ -33,7 +33,7 @@ offer() {
 
 # withdraw NAME: it is no longer there
 withdraw() {
-	rm "$nvmet/ports/1/subsystems/$1"
+	rm -f "$nvmet/ports/1/subsystems/$1"
 	rmdir "$nvmet/subsystems/$1/namespaces"/* "$nvmet/subsystems/$1"
 	rmdir $nvmet/ports/1 2>/dev/null || true
 }

@@ -232,6 +232,9 @@ impl State {
         if let Some(keeper) = &mut self.keeper {
             keeper.missed(one);
         }
+        if place == TIE_BREAK {
+            shared.listener.tell(uapi::STOR_EVENT_LEG_FAILED, place as u64);
+        }
         self.publish(shared);
     }
 

@@ -22,7 +22,8 @@ use crate::pure::replica::intent::Ticket;
 use crate::pure::replica::keeper::Step;
 use crate::pure::replica::range;
 use crate::pure::replica::rebuild::Window;
-use crate::pure::replica::set::Set;
+use crate::pure::replica::set::{Set, TIE_BREAK};
+use crate::pure::replica::speed::SILENCE;
 use kernel::bindings;
 use kernel::prelude::*;
 use kernel::sync::atomic::{ordering::Full, ordering::Relaxed};
@@ -334,7 +335,8 @@ impl Shared {
             let (lower, member) = state.member_at(place).ok_or(EIO)?;
             (lower, member.device, member.block as usize, member.bitmap)
         };
-        let unless = || self.has_failed(lower);
+        let begun = clock::now();
+        let unless = || self.has_failed(lower) || self.is_silent_vote(place, begun);
         match step {
             Step::Drain => Ok(()),
             Step::Flush(_) => desk.all_unless(true, &unless, |_, tell| tell(Piece::Flush(device))),
@@ -355,6 +357,14 @@ impl Shared {
                 })
             }),
         }
+    }
+
+    /// Whether what was begun at that time is on a tie-break that is waited for no longer. Nobody else watches it, as it has nothing else to do.
+    fn is_silent_vote(&self, place: usize, begun: u64) -> bool {
+        place == TIE_BREAK
+            && self.drop_slow
+            && clock::now().saturating_sub(begun) >= SILENCE
+            && self.state.lock().keeper.as_ref().is_some_and(|keeper| keeper.spares(place))
     }
 
     /// Copies something, if anything is to be copied.
