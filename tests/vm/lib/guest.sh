@@ -146,10 +146,11 @@ equal() {
 	[[ $2 == "$3" ]] || fail "$1: '$2', should be '$3'"
 }
 
-# eventually COMMAND…: it must succeed within 20 s
+# eventually COMMAND…: it must succeed within 20 s, on the debug kernel within 100
 eventually() {
 	local - end=$((SECONDS + 20))
 	set +x
+	! debug_kernel || end=$((end + 80))
 	until "$@"; do
 		((SECONDS < end)) || fail "did not come true in time: $*"
 		sleep 0.1
