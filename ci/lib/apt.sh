@@ -9,8 +9,8 @@ mirror() {
 	# shellcheck disable=SC2016 # the variables are apt's
 	local site=${STOR_MIRROR:-} format='$(SITE)'
 	# Before the first "apt-get update" the origin is not known yet, only the address.
-	[[ $site ]] || site=$(apt-get indextargets --format "$format" 'Origin: Debian' 'Label: Debian' | head -n1)
-	[[ $site ]] || site=$(apt-get indextargets --format "$format" 'Component: main' | grep -m1 '/debian/*$') ||
+	[[ $site ]] || site=$(apt-get indextargets --format "$format" 'Origin: Debian' 'Label: Debian' | sed -n 1p)
+	[[ $site ]] || site=$(apt-get indextargets --format "$format" 'Component: main' | grep '/debian/*$' | sed -n 1p) ||
 		die "no Debian mirror among this machine's apt sources: set STOR_MIRROR=http://HOST/debian"
 	echo "${site%/}"
 }

@@ -12,10 +12,18 @@ shopt -s inherit_errexit
 mkdir -p "$CACHE"
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+# 3: somebody has said why
 die() {
 	say "error: $*"
-	exit 1
+	exit 3
 }
+# A command that fails without a word would end a script without one.
+unexpected() {
+	local status=$?
+	((status == 3)) || say "status $status in line $1 of ${BASH_SOURCE[1]##*/}: $BASH_COMMAND"
+}
+set -E
+trap 'unexpected "$LINENO"' ERR
 
 # need PACKAGE…: install the Debian packages that are missing
 need() {

@@ -37,7 +37,7 @@ refuse() {
 		supported_kernels | awk '{ print $1 "\t(the newest " $3 ", flavour " $4 ", of Debian " $2 ")" }'
 		printf 'debug\t(the debug kernel)\nan exact release of these series, like 7.3.4+deb13-amd64\n'
 	} | sed 's/^/  /' | expand -t 24 >&2
-	exit 1
+	exit 3
 }
 
 # resolve_alias NAME SUITE SERIES FLAVOUR: the newest of the series, else of the nearest supported one
@@ -90,15 +90,18 @@ package_version() {
 	suite "$1" cache show --no-all-versions "${@:2}" | sed -n 's/^Version: //p'
 }
 
-# record NAME SUITE RELEASE: keep what kernel() reads
+# record NAME SUITE RELEASE: keep what kernel() reads, which never sees half of it
 record() {
-	local headers gcc
+	local headers gcc row name
 	headers=$(suite "$2" cache show --no-all-versions "linux-headers-$3")
 	gcc=$(sed -En 's/^Depends: .*gcc-([0-9]+)-for-host.*/\1/p' <<<"$headers")
+	row="$3 $2 $(sed -n 's/^Version: //p' <<<"$headers") $gcc"
+	row+=" $(package_version "$2" rustc "gcc-$gcc" bindgen clang pahole | paste -sd' ')"
 	mkdir -p "$CACHE/releases"
-	echo "$3 $2 $(sed -n 's/^Version: //p' <<<"$headers") $gcc" \
-		"$(package_version "$2" rustc "gcc-$gcc" bindgen clang pahole | paste -sd' ')" |
-		tee "$CACHE/releases/$3" >"$CACHE/releases/$1"
+	for name in "$1" "$3"; do
+		echo "$row" >"$CACHE/releases/.$name.$BASHPID"
+		mv "$CACHE/releases/.$name.$BASHPID" "$CACHE/releases/$name"
+	done
 }
 
 # series RELEASE
