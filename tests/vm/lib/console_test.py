@@ -67,6 +67,9 @@ class Splat(unittest.TestCase):
         self.assertFalse(console.kernel_defect(warning + ["[   95.3]  stor_map+0x97/0xd0 [stor]"]))
         self.assertFalse(console.kernel_defect(warning + ["[   95.3]  stor_map+0x9/0x1f0 [stor]", "[   95.3] ---[ end trace 0000000000000000 ]---"]
                                                + warning + ["[   95.4]  nvmet_ctrl_destroy_pr+0x97/0xd0 [nvmet]"]))
+        oops = ["[    0.0] BUG: KASAN: null-ptr-deref in mask_ioapic_irq+0x3b/0x150"]
+        self.assertTrue(console.kernel_defect(oops + ["[    0.0]  setup_IO_APIC+0xb7/0x1b0"]))
+        self.assertFalse(console.kernel_defect(oops + ["[    0.0]  x86_late_time_init+0x36/0x50"]))
         self.assertFalse(console.kernel_defect(["[   95.3]  nvmet_ctrl_destroy_pr+0x97/0xd0 [nvmet]"]))
 
 
