@@ -10,14 +10,15 @@ supported_kernels() {
 	sed '/^#/d' "$supported"
 }
 
-# kernel NAME: for an alias of the table, an exact release or "debug", set release, from (suite), version (of the packages),
+# kernel NAME: for an alias of the table, an exact release, "debug" or "debug-net", set release, from (suite), version (of the packages),
 # gcc (major version) and toolchain (the versions of rustc, gcc, bindgen, clang and pahole); a name that is none of these
 # stops with the list of those that are
 kernel() {
 	local record row
-	if [[ $1 == debug || $1 == *-stor-debug ]]; then
+	if [[ $1 =~ ^(.*-stor-)?debug(-net)?$ ]]; then
+		record=${BASH_REMATCH[2]}
 		kernel "$(supported_kernels | awk 'NR == 1 { print $1 }')"
-		release=${release%%+*}-stor-debug
+		release=${release%%+*}-stor-debug$record
 		return
 	fi
 	record=$CACHE/releases/$1
@@ -35,7 +36,7 @@ refuse() {
 	say "error: ${*}; supported are:"
 	{
 		supported_kernels | awk '{ print $1 "\t(the newest " $3 ", flavour " $4 ", of Debian " $2 ")" }'
-		printf 'debug\t(the debug kernel)\nan exact release of these series, like 7.3.4+deb13-amd64\n'
+		printf 'debug\t(the debug kernel)\ndebug-net\t(the same with TCP/IP)\nan exact release of these series, like 7.3.4+deb13-amd64\n'
 	} | sed 's/^/  /' | expand -t 24 >&2
 	exit 3
 }

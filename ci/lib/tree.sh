@@ -6,7 +6,11 @@
 # own configuration and the very same rustc give the very same symbol names, and that is checked.
 # shellcheck disable=SC2154 # kernel() sets release, from, version, gcc and toolchain
 
-fragment=$ROOT/tests/kernels/debug.config
+# fragments: what the debug kernel is configured with
+fragments() {
+	echo "$ROOT/tests/kernels/debug.config"
+	[[ $release != *-net ]] || echo "$ROOT/tests/kernels/debug-net.config"
+}
 
 # source_tree: print where the unpacked source of $version is
 source_tree() {
@@ -32,13 +36,16 @@ in_builder() {
 
 # object_tree: print the object tree of $release
 object_tree() {
-	local tree recipe=make_tree inputs=/dev/null
-	[[ $release != *-stor-debug ]] || recipe=make_debug_tree inputs=$fragment
+	local tree recipe=make_tree inputs=()
+	if [[ $release == *-stor-debug* ]]; then
+		recipe=make_debug_tree
+		mapfile -t inputs < <(fragments)
+	fi
 	tree=$CACHE/trees/$release/$({
 		declare -f "$recipe"
 		echo "$version"
 		tr ' ' '\n' <<<"${toolchain% *}" # pahole is only used by what is built later
-		cat "$inputs"
+		cat /dev/null "${inputs[@]}"
 	} | sha256sum | cut -c1-12)
 	once "$tree" "$recipe" "$tree"
 	unused "$tree" | xargs -rd'\n' rm -rf
@@ -95,8 +102,9 @@ same_symbols() {
 
 # make_debug_tree TREE: the debug kernel, whole; TREE/installed is like a stock kernel's folder
 make_debug_tree() {
-	local tree=$1 source started=$SECONDS make
+	local tree=$1 source started=$SECONDS make fragments
 	source=$(source_tree)
+	mapfile -t fragments < <(fragments)
 	# KASAN and Rust together need clang. "x86" would start allnoconfig from 32 bits, and keep what is chosen for them.
 	cat >"$tree/.kernelvariables" <<-END
 		override ARCH = x86_64
@@ -108,7 +116,7 @@ make_debug_tree() {
 	KERNEL=$release "$ROOT/ci/builder" make
 	say "building the debug kernel $release (up to 20 minutes, once)"
 	in_builder "$tree/log" "${make[@]}" allnoconfig
-	in_builder "$tree/log" "$source/scripts/kconfig/merge_config.sh" -m -O "$tree" "$tree/.config" "$fragment"
+	in_builder "$tree/log" "$source/scripts/kconfig/merge_config.sh" -m -O "$tree" "$tree/.config" "${fragments[@]}"
 	in_builder "$tree/log" "${make[@]}" olddefconfig
 	same_fragment "$tree"
 	in_builder "$tree/log" "${make[@]}" bzImage modules
@@ -131,6 +139,6 @@ same_fragment() {
 		CONFIG_*) grep -qxF "$line" "$1/.config" || lost+=" ${line%=*}" ;;
 		"# CONFIG_"*) ! grep -q "^$(cut -d' ' -f2 <<<"$line")=" "$1/.config" || lost+=" ${line#\# }" ;;
 		esac
-	done <"$fragment"
-	[[ ! $lost ]] || die "these lines of ${fragment#"$ROOT/"} did not survive olddefconfig:$lost"
+	done < <(cat "${fragments[@]}")
+	[[ ! $lost ]] || die "these lines of ${fragments[*]#"$ROOT/"} did not survive olddefconfig:$lost"
 }

@@ -276,8 +276,9 @@ class Suite:
 
     def chosen(self):
         kind = "debug" if self.debug else "stock"
+        kinds = ["all", kind] if self.release.endswith("-debug") else ["all", kind, "net"]
         return [s for s in scenarios.find(ROOT / "tests/vm", self.args.wanted)
-                if s.kernels in (kind, "all") and (not self.args.sample or s.sample in ("yes", kind))]
+                if s.kernels in kinds and (not self.args.sample or s.sample in ("yes", kind))]
 
     def batches(self, chosen):
         """Neighbours that ask for the same machine run in one boot."""

@@ -86,7 +86,7 @@ class Scenario:
             self.share = {"yes": True, "no": False}[value]
         elif key == "sample" and value in ("yes", "stock", "debug", "no"):
             self.sample = value
-        elif key == "kernels" and value in ("stock", "debug", "all"):
+        elif key == "kernels" and value in ("stock", "debug", "net", "all"):
             self.kernels = value
         elif key == "reboot" and set(value.split()) <= {"clean", "kill", "cut"}:
             self.reboot = value.split()
