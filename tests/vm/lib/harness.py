@@ -11,7 +11,6 @@ import time
 import tty
 import termios
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
 from pathlib import Path
 
 import console
@@ -281,9 +280,11 @@ class Suite:
                 if s.kernels in kinds and (not self.args.sample or s.sample in ("yes", kind))]
 
     def batches(self, chosen):
-        """Neighbours that ask for the same machine run in one boot."""
-        for _, run in groupby(chosen, key=lambda s: (s.machine, s.id if s.alone or self.args.fresh else "")):
-            run = list(run)
+        """Those of a group that ask for the same machine run in one boot."""
+        boots = {}
+        for one in chosen:
+            boots.setdefault((one.machine, one.id if one.alone or self.args.fresh else ""), []).append(one)
+        for run in boots.values():
             for start in range(0, len(run), TOGETHER):
                 yield run[start:start + TOGETHER]
 
